@@ -1,0 +1,114 @@
+"""What a cycle needs from the world, declared by the cycle.
+
+Law: Protocols only. `reconcile` and `daemon` see nothing else of the outside; `cli` picks
+what stands behind them.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .model.budget import Budget
+    from .model.fleet import Fleet
+    from .model.host import Host
+    from .model.plan import Plan
+    from .model.ruleset import Ruleset
+
+Generation = int
+"""The kernel's counter of committed ruleset changes in this network namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the kernel held at one generation; `ruleset` None: our table is absent.
+
+    `counters` are packets by (chain, rule name), summed over rules that share a name.
+    """
+
+    ruleset: "Ruleset | None"
+    generation: Generation
+    counters: "Mapping[tuple[str, str], int]"
+
+
+class Source(Protocol):
+    """Where a Fleet comes from."""
+
+    async def gather(self) -> "Fleet":
+        """One complete Fleet. Raises SourceUnavailable, SourceDenied or SourceDoubtful."""
+
+    @property
+    def budget(self) -> "Budget | None":
+        """The rate limit as last seen, after a failed gather too; None: there is none."""
+
+
+class HostFinder(Protocol):
+    """Which Droplet of the Fleet this machine is."""
+
+    async def locate(self, fleet: "Fleet") -> "Host":
+        """The Host. Raises HostUnknown."""
+
+
+class Backend(Protocol):
+    """A kernel that holds one Ruleset. Blocking: callers with a loop use a thread."""
+
+    def generation(self) -> Generation:
+        """The current generation; cheap. Equal generations mean that nothing changed."""
+
+    def observe(self) -> Observation:
+        """What the kernel holds. Raises NotPermitted or KernelUnsupported."""
+
+    def commit(self, plan: "Plan", at: Generation) -> None:
+        """All of the Plan or nothing, if the generation is still `at`.
+
+        Raises CommitConflict, CommitRejected (nothing changed) or CommitUnknown (read back).
+        """
+
+
+class Notifier(Protocol):
+    """The service manager (sd_notify(3))."""
+
+    def ready(self, status: str) -> None:
+        """The observed ruleset is the desired one."""
+
+    def reloading(self, monotonic_usec: int) -> None:
+        """A reload began."""
+
+    def status(self, text: str) -> None:
+        """One line for `systemctl status`."""
+
+    def watchdog(self) -> None:
+        """The loop is alive."""
+
+    def stopping(self) -> None:
+        """The loop ends."""
+
+
+class Store(Protocol):
+    """State and runtime files."""
+
+    def remember(self, host: "Host") -> None:
+        """Keep what we learned about ourselves for the next start. Raises StoreFailed."""
+
+    def recall(self) -> "Host | None":
+        """The Host remembered last; None when there is none that can be used."""
+
+    def publish(self, status: "Mapping[str, Any]") -> None:
+        """What `droplan status` shows. Raises StoreFailed."""
+
+
+class Clock(Protocol):
+    """Time, randomness and sleep."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards."""
+
+    def random(self) -> float:
+        """Uniform in [0, 1)."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after so many seconds, or earlier when cancelled."""

@@ -1,0 +1,163 @@
+"""The difference between two Rulesets, as printable data.
+
+Laws:
+1. A Plan is ordered: each Change is valid after those before it, and the whole is one
+   transaction.
+2. Changes are strict: what is added was not there, what is removed was. A world that moved
+   on makes the kernel refuse the whole, never half of it.
+3. `str(change)` is one line that a person reads; no backend parses it.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .addresses import format_element
+
+if TYPE_CHECKING:
+    from .addresses import Element, Family
+    from .ruleset import AddressSet, Chain, Hook, Rule
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTable:
+    """Make the (absent) table, with neither sets nor chains."""
+
+    comment: str = ""
+
+    def __str__(self) -> str:
+        return "create table"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteTable:
+    """Remove the table and everything in it."""
+
+    def __str__(self) -> str:
+        return "delete table"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateSet:
+    """Make a set; its elements come by AddElements."""
+
+    set: "AddressSet"
+
+    def __str__(self) -> str:
+        return f"create set {self.set.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteSet:
+    """Remove a set that no rule names any more."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"delete set {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddElements:
+    """Put elements into a set that holds none of them."""
+
+    set: str
+    family: "Family"
+    elements: "frozenset[Element]"
+
+    def __str__(self) -> str:
+        return f"add to {self.set}: {_sample(self.elements, self.family)}"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveElements:
+    """Take elements out of a set that holds all of them."""
+
+    set: str
+    family: "Family"
+    elements: "frozenset[Element]"
+
+    def __str__(self) -> str:
+        return f"remove from {self.set}: {_sample(self.elements, self.family)}"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateChain:
+    """Make a chain without rules."""
+
+    name: str
+    hook: "Hook | None" = None
+
+    def __str__(self) -> str:
+        return f"create chain {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteChain:
+    """Remove a chain without rules that nothing jumps to."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"delete chain {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class InsertRule:
+    """Put a rule at `index` of a chain (0-based, at most its length)."""
+
+    chain: str
+    index: int
+    rule: "Rule"
+
+    def __str__(self) -> str:
+        return f"insert rule '{self.rule.name}' in {self.chain} at {self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRule:
+    """Remove the rule at `index` of a chain; `rule` is what stands there, for the reader."""
+
+    chain: str
+    index: int
+    rule: "Rule"
+
+    def __str__(self) -> str:
+        return f"delete rule '{self.rule.name}' of {self.chain} at {self.index}"
+
+
+Change = (
+    CreateTable
+    | DeleteTable
+    | CreateSet
+    | DeleteSet
+    | AddElements
+    | RemoveElements
+    | CreateChain
+    | DeleteChain
+    | InsertRule
+    | DeleteRule
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Changes in the order in which the kernel gets them; falsy when there is nothing to do."""
+
+    changes: tuple[Change, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.changes)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.changes))
+
+
+def create_chain(chain: "Chain") -> tuple[Change, ...]:
+    """A whole chain, rules included. Every chain that it jumps to must exist."""
+    rules = (InsertRule(chain.name, index, rule) for index, rule in enumerate(chain.rules))
+    return (CreateChain(chain.name, chain.hook), *rules)
+
+
+def _sample(elements: "frozenset[Element]", family: "Family", most: int = 8) -> str:
+    shown = ", ".join(format_element(e, family) for e in sorted(elements)[:most])
+    return shown if len(elements) <= most else f"{shown} and {len(elements) - most} more"
