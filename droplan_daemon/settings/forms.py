@@ -1,0 +1,181 @@
+"""The forms that a value in the file can have, each parsed in one place. Pure.
+
+Law: what a parser refuses it refuses as a PydanticCustomError whose *type* says how it is
+told to a person (see `translate`): EXPECTED, the words of its Form say what would be right;
+UNSUITABLE, the form is right, and `reason` says what is not; LATER, valid in a later version.
+"""
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic_core import PydanticCustomError
+
+from droplan_daemon.model.policy import Rate, Unit
+from droplan_daemon.plaintext import mask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from enum import StrEnum
+
+EXPECTED = "expected"
+UNSUITABLE = "unsuitable"
+LATER = "later"
+
+SHORTEST_INTERVAL, LONGEST_INTERVAL = 0.1, 86_400.0
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+", re.ASCII)
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])", re.ASCII)
+
+# One more than a person reads, far below what the kernel's 64 bits hold.
+_MOST = 1_000_000
+_RATE = re.compile(r"(\d{1,7})/(second|minute|hour|day)", re.ASCII)
+
+# Source: DigitalOcean's API description, schema `tags.name`; compared in one case.
+_TAG = re.compile(r"[A-Za-z0-9_:-]{1,255}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a value is written, in words that follow "must be"."""
+
+    words: str
+
+
+def _refuse(kind: str, reason: str = "", hint: str = "") -> PydanticCustomError:
+    return PydanticCustomError(kind, "{reason}", {"reason": reason, "hint": hint})
+
+
+def text(value: Any) -> str:
+    """A string, and nothing that could be turned into one."""
+    if not isinstance(value, str):
+        raise _refuse(EXPECTED)
+    return value
+
+
+def choice(enum: "type[StrEnum]") -> "Callable[[Any], StrEnum]":
+    """A parser for the members of `enum`."""
+
+    def member(value: Any) -> "StrEnum":
+        try:
+            return enum(text(value))
+        except ValueError:
+            raise _refuse(EXPECTED) from None
+
+    return member
+
+
+def only(now: str, later: str) -> "Callable[[Any], str]":
+    """A parser for a choice of which this version serves `now`, and a later one `later` too."""
+
+    def word(value: Any) -> str:
+        if text(value) == later:
+            raise _refuse(LATER, f'"{later}" is not in this version yet', f'leave it at "{now}"')
+        if value != now:
+            raise _refuse(EXPECTED)
+        return now
+
+    return word
+
+
+def later(reason: str) -> "Callable[[Any], None]":
+    """A parser for a whole section that belongs to a later version."""
+
+    def section(value: Any) -> None:  # noqa: ARG001 - whatever it says, it is too early
+        raise _refuse(LATER, reason, "take it out until then")
+
+    return section
+
+
+def duration(value: Any) -> float:
+    """Seconds of `30s`, `1h30m`, `1.5m`, `500ms`."""
+    written = text(value)
+    if not _DURATION.fullmatch(written):
+        raise _refuse(EXPECTED)
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(written))
+    if not SHORTEST_INTERVAL <= seconds <= LONGEST_INTERVAL:
+        raise _refuse(UNSUITABLE, "must be between 100ms and 24h")
+    return seconds
+
+
+def rate(value: Any) -> Rate | None:
+    """The Rate of `60/minute`; None of `off`."""
+    written = text(value)
+    if written == "off":
+        return None
+    parts = _RATE.fullmatch(written)
+    if parts is None:
+        raise _refuse(EXPECTED)
+    count = int(parts[1])
+    if not 1 <= count <= _MOST:
+        raise _refuse(UNSUITABLE, f"must have a count between 1 and {_MOST:,}", 'to log nothing, write "off"')
+    return Rate(count, Unit(parts[2]))
+
+
+def tag(value: Any) -> str:
+    """A tag in its canonical (lower) case."""
+    if not _TAG.fullmatch(text(value)):
+        raise _refuse(EXPECTED)
+    return str(value).lower()
+
+
+def path(value: Any) -> str:
+    """A path of a file, as it stands."""
+    written = text(value)
+    if not written or not written.isprintable():
+        raise _refuse(EXPECTED)
+    if "/" not in written and mask(written, doubtful=True) != written:
+        hint = "put the token into a file of its own and name that file here"
+        raise _refuse(UNSUITABLE, "must be the path of a file, not the secret itself", hint)
+    return written
+
+
+def api_url(value: Any) -> str:
+    """An https URL; http only to a loopback address, since it carries the token."""
+    return _url(value, lambda address: address.is_loopback, "a loopback address (127.0.0.1)")
+
+
+def metadata_url(value: Any) -> str:
+    """An https URL; http only where it cannot leave the machine's own link."""
+    return _url(
+        value,
+        lambda address: address.is_loopback or address.is_link_local,
+        "a loopback or link-local address (127.0.0.1, 169.254.169.254)",
+    )
+
+
+def _url(value: Any, near: "Callable[[Any], bool]", where: str) -> str:
+    parts = _split(text(value))
+    if parts.scheme == "http" and not _is(near, parts.hostname or ""):
+        raise _refuse(UNSUITABLE, f"may use http only to {where}", "write https://")
+    if "@" in parts.netloc:
+        raise _refuse(UNSUITABLE, "must not hold a user or a password")
+    if "?" in str(value) or "#" in str(value):
+        raise _refuse(UNSUITABLE, "must not hold a query (?) or a fragment (#)")
+    return str(value).rstrip("/")
+
+
+def _split(written: str) -> SplitResult:
+    """The parts of an absolute http or https URL. urlsplit drops line breaks, so they go first."""
+    if not written.isascii() or not written.isprintable() or " " in written or "\\" in written:
+        raise _refuse(EXPECTED)
+    try:
+        parts = urlsplit(written)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that hold no address, a port out of range
+        raise _refuse(EXPECTED) from None
+    if not usable:
+        raise _refuse(EXPECTED)
+    return parts
+
+
+def _is(near: "Callable[[Any], bool]", host: str) -> bool:
+    if host == "localhost":  # always loopback: RFC 6761, section 6.3
+        return True
+    try:
+        return near(ip_address(host))
+    except ValueError:
+        return False

@@ -1,0 +1,211 @@
+"""The edge of this room: reads the environment and the files, and puts the pieces together."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from droplan_daemon.errors import ConfigInvalid, Problem
+from droplan_daemon.model.policy import InterfacePolicy, Peers, Policy
+
+from . import render
+from .cautions import cautions, contradictions
+from .document import LONGEST, Document, decode, parse
+from .environment import merged, overlay
+from .schema import File
+from .tokens import Found, Token, find_token
+from .translate import translate
+from .values import Settings, SourceKind, SourceSettings, folders
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pydantic_core import ErrorDetails
+
+DEFAULT_PATH = Path("/etc/droplan/droplan.toml")
+
+
+def environment() -> dict[str, str]:
+    """A copy of this process's environment, for whoever is handed `environ`."""
+    return dict(os.environ)
+
+
+def load(
+    path: Path | None = None,
+    environ: "Mapping[str, str] | None" = None,
+    *,
+    need_token: bool = True,
+    must_exist: bool | None = None,
+) -> Settings:
+    """Read the configuration anew: the file, the environment, the token.
+
+    Args:
+        path: the file; None: the default one.
+        environ: the environment; None: this process's.
+        need_token: False for what works offline: no token is looked for, and none is missed.
+        must_exist: whether a missing file is a mistake; None: only when it is not the default
+            one. A file that may be missing counts as empty.
+
+    Raises:
+        ConfigInvalid: with every Problem, in the order of the file.
+    """
+    path = DEFAULT_PATH if path is None else path
+    environ = environment() if environ is None else environ
+    if must_exist is None:
+        must_exist = path != DEFAULT_PATH
+    settings, problems = _read(path, environ, need_token=need_token, must_exist=must_exist)
+    if problems:
+        raise ConfigInvalid(str(path), _in_order(problems))
+    return settings
+
+
+def describe(path: str | Path, problems: "Iterable[Problem]", *, label: str = "") -> str:
+    """Problems for a person, each with its line of the file, as far as that can still be read."""
+    data = _bytes(Path(path), must_exist=False)
+    text = "" if isinstance(data, Problem) else data.decode("utf-8", "replace").removeprefix("\ufeff")
+    return render.human(str(path), problems, text, label=label)
+
+
+def _read(
+    path: Path, environ: "Mapping[str, str]", *, need_token: bool, must_exist: bool
+) -> tuple[Settings, list[Problem]]:
+    """Settings as good as they come, and every Problem; with any Problem they are not to be used."""
+    document = _document(path, must_exist=must_exist)
+    readable = isinstance(document, Document)
+    problems = [] if isinstance(document, Document) else [document]
+    document = document if isinstance(document, Document) else Document()
+    added = overlay(environ, document)
+    file, errors = _validated(merged(document, added))
+    doubtful = frozenset(".".join(map(str, error["loc"])) for error in errors)
+    problems += [
+        *added.problems,
+        *translate(errors, document, added.variables),
+        *contradictions(file, document, doubtful),
+    ]
+    folder = path.absolute().parent
+    found = Found()
+    if need_token and readable and not doubtful & {"source", "source.kind", "source.token_file"}:
+        found = _token(file, document, environ, folder)
+    ca_problem = _ca_problem(file, document, folder)
+    problems += [problem for problem in (found.problem, ca_problem) if problem]
+    warnings = _in_order([*added.warnings, *cautions(file, document), *found.warnings])
+    return _settings(path, file, environ, found.token, warnings), problems
+
+
+def _document(path: Path, *, must_exist: bool) -> Document | Problem:
+    data = _bytes(path, must_exist=must_exist)
+    text = data if isinstance(data, Problem) else decode(data)
+    return text if isinstance(text, Problem) else parse(text)
+
+
+def _bytes(path: Path, *, must_exist: bool) -> bytes | Problem:
+    try:
+        with path.open("rb") as file:
+            return file.read(LONGEST + 1)
+    except FileNotFoundError:
+        if not must_exist:
+            return ""
+        return Problem(
+            "the file does not exist", hint="name an existing file; an empty one means the defaults"
+        )
+    except IsADirectoryError:
+        return Problem(
+            "this is a folder, not a file", hint=f"name the file in it: {path / DEFAULT_PATH.name}"
+        )
+    except PermissionError:
+        return Problem(
+            "the file may not be read", hint="let droplan's user read it: chmod a+r, it holds no secret"
+        )
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or "its name is not valid"
+        return Problem(f"the file cannot be read: {reason.lower()}", hint="name another file")
+
+
+def _validated(data: "Mapping[str, Any]") -> "tuple[File, list[ErrorDetails]]":
+    """The file as far as it is valid, and what is not. Every key is optional, so the rest stands."""
+    try:
+        return File.model_validate(data), []
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+    rest = _without(data, {tuple(error["loc"]) for error in errors})
+    return File.model_validate(rest), errors
+
+
+def _without(data: "Mapping[str, Any]", paths: set[tuple[int | str, ...]]) -> dict[str, Any]:
+    """The data without what stands at these paths (of one or two names)."""
+    return {
+        name: {key: item for key, item in value.items() if (name, key) not in paths}
+        if isinstance(value, dict)
+        else value
+        for name, value in data.items()
+        if (name,) not in paths
+    }
+
+
+def _token(file: File, document: Document, environ: "Mapping[str, str]", folder: Path) -> Found:
+    if file.source.kind is not SourceKind.DIGITALOCEAN:
+        return Found()
+    name = file.source.token_file
+    found = find_token(environ, None if name is None else folder / name)
+    problem = None if found.problem is None else _placed(found.problem, document)
+    return Found(found.token, problem, tuple(_placed(warning, document) for warning in found.warnings))
+
+
+def _placed(problem: Problem, document: Document) -> Problem:
+    """The same Problem, where its key stands in the file (if it does)."""
+    path = tuple(problem.key.split("."))
+    spot = document.value(path) if path in document.places else None
+    return (
+        problem
+        if spot is None
+        else Problem(problem.message, problem.key, spot.line, spot.column, problem.hint)
+    )
+
+
+def _ca_problem(file: File, document: Document, folder: Path) -> Problem | None:
+    if file.source.ca_file is None:
+        return None
+    try:
+        with (folder / file.source.ca_file).open("rb") as stream:
+            usable = b"-----BEGIN CERTIFICATE-----" in stream.read(LONGEST)
+            message = "`source.ca_file` holds no certificate in PEM form"
+    except OSError as error:
+        usable, message = False, f"`source.ca_file` cannot be read: {(error.strerror or 'error').lower()}"
+    hint = "name a PEM file: -----BEGIN CERTIFICATE-----"
+    return None if usable else _placed(Problem(message, "source.ca_file", hint=hint), document)
+
+
+def _settings(
+    path: Path, file: File, environ: "Mapping[str, str]", token: Token | None, warnings: tuple[Problem, ...]
+) -> Settings:
+    folder = path.absolute().parent
+    source = file.source
+    return Settings(
+        policy=Policy(
+            mode=file.mode,
+            peers=Peers(file.peers.scope, file.peers.tag),
+            private=InterfacePolicy(file.private.managed, file.private.allow_peers),
+            public=InterfacePolicy(file.public.managed, file.public.allow_peers),
+            denied_log=file.log.denied,
+        ),
+        source=SourceSettings(
+            kind=source.kind,
+            url=source.url,
+            metadata_url=source.metadata_url,
+            interval=source.interval,
+            token=token,
+            ca_file=None if source.ca_file is None else folder / source.ca_file,
+            path=None if source.path is None or source.kind is not SourceKind.FILE else folder / source.path,
+        ),
+        backend=file.firewall.backend,
+        folders=folders(environ),
+        path=path,
+        warnings=warnings,
+    )
+
+
+def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:
+    """As they stand in the file; those that do not stand there come last."""
+    last = float("inf")
+    return tuple(sorted(problems, key=lambda p: (p.line or last, p.column or last)))
