@@ -105,7 +105,7 @@ def _bytes(path: Path, *, must_exist: bool) -> bytes | Problem:
             return file.read(LONGEST + 1)
     except FileNotFoundError:
         if not must_exist:
-            return ""
+            return b""
         return Problem(
             "the file does not exist", hint="name an existing file; an empty one means the defaults"
         )
