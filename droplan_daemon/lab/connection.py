@@ -121,5 +121,5 @@ class Connection:
     async def close(self) -> None:
         """End the connection."""
         self._writer.close()
-        with suppress(ConnectionError, OSError, asyncio.CancelledError):
+        with suppress(OSError, asyncio.CancelledError):
             await self._writer.wait_closed()

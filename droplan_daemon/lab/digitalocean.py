@@ -7,13 +7,12 @@ limit, then API).
 from functools import partial
 from typing import TYPE_CHECKING
 
-from . import api, problems
+from . import api, control, problems
 from .faults import Faults
 from .limits import Limiter
 from .scopes import LAB_TOKEN, Tokens, bearer
 
 if TYPE_CHECKING:
-    from .faults import Genuine
     from .messages import Request, Response
     from .world import World
 
@@ -37,11 +36,10 @@ class DigitalOcean:
         self.faults = faults or Faults()
 
     def answer(self, request: "Request") -> "Response":
-        """The Response, with every fault that is due."""
-        answer: Genuine = partial(self._genuine, request)
-        for effect in reversed(self.faults.due(request)):
-            answer = partial(effect.act, genuine=answer)
-        return answer(self.world)
+        """The Response, with every fault that is due; or what a script at `/_lab/` asked for."""
+        if control.meant(request):
+            return control.script(self.faults, request)
+        return self.faults.around(request, self.world, partial(self._genuine, request))
 
     def _genuine(self, request: "Request", world: "World") -> "Response":
         authorization = request.headers.get("authorization", "")

@@ -14,6 +14,8 @@ first added outermost.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from . import problems
@@ -21,6 +23,8 @@ from .delivery import Delivery
 from .messages import JSON_TYPE, Json, Request, Response
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .world import World
 
 Genuine = Callable[["World"], Response]
@@ -123,9 +127,9 @@ class Edit:
         return replace(answer, body=self.change(answer.body)) if isinstance(answer.body, dict) else answer
 
 
-def total(count: object) -> Edit:
+def total(number: object) -> Edit:
     """Another `meta.total`."""
-    return Edit(lambda body: {**body, "meta": {"total": count}} if "meta" in body else body)
+    return Edit(lambda body: {**body, "meta": {"total": number}} if "meta" in body else body)
 
 
 def next_link(url: str) -> Edit:
@@ -202,20 +206,24 @@ class Faults:
     """The script: which faults are set, and how often each was met."""
 
     def __init__(self, *faults: Fault) -> None:
-        self._set: list[tuple[Fault, list[Request]]] = []
+        self._set: list[tuple[Fault, Iterator[int]]] = []
         self.add(*faults)
 
     def add(self, *faults: Fault) -> None:
         """Set faults, from the next request on."""
-        self._set = [*self._set, *((fault, []) for fault in faults)]
+        self._set = [*self._set, *((fault, count()) for fault in faults)]
 
     def clear(self) -> None:
         """All is well again, from the next request on."""
         self._set = []
 
-    def due(self, request: Request) -> list[Effect]:
-        """The effects that hit this request, in the order in which they were set."""
-        return [fault.effect for fault, met in self._set if fault.fits(request) and _hit(fault, met, request)]
+    def around(self, request: Request, world: "World", genuine: Genuine) -> Response:
+        """The genuine answer with every fault that is due."""
+        due = [fault.effect for fault, met in self._set if fault.fits(request) and _hit(fault, met)]
+        answer = genuine
+        for effect in reversed(due):
+            answer = partial(effect.act, genuine=answer)
+        return answer(world)
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -223,6 +231,6 @@ class Faults:
         return tuple(fault for fault, _ in self._set)
 
 
-def _hit(fault: Fault, met: list[Request], request: Request) -> bool:
-    met.append(request)
-    return len(met) > fault.skip and (fault.times is None or len(met) <= fault.skip + fault.times)
+def _hit(fault: Fault, met: "Iterator[int]") -> bool:
+    before = next(met)
+    return before >= fault.skip and (fault.times is None or before < fault.skip + fault.times)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .messages import Application, Request
 
 _LONGEST_LOG = 20_000
+_PATIENCE = 10.0  # seconds for a thread that has nothing to wait for
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class LabServer:
 
     `sock` is a socket to listen on that was made elsewhere (in another network namespace); it
     is closed at the end. `tls` makes it HTTPS. `latency` is added to every answer, in seconds.
+    `log` has the last requests, `connections` counts what was accepted, `busiest` is the most
+    requests that were in hand at one moment.
     """
 
     def __init__(
@@ -61,20 +64,15 @@ class LabServer:
         self.busiest = 0
         self._application = application
         self._socket = sock or _listener(host, port)
+        self.address: tuple[str, int] = self._socket.getsockname()[:2]
         self._tls = tls
         self._busy = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     @property
-    def address(self) -> tuple[str, int]:
-        """Where it listens."""
-        host, port = self._socket.getsockname()[:2]
-        return str(host), int(port)
-
-    @property
     def url(self) -> str:
-        """Where it listens, as a URL without a path."""
+        """Where it listens (or did), as a URL without a path."""
         host, port = self.address
         return f"{self._scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
@@ -104,7 +102,7 @@ class LabServer:
     async def _converse(self, connection: Connection) -> None:
         try:
             # A client that goes away in the middle is its own business.
-            with suppress(ConnectionError, OSError):
+            with suppress(OSError):
                 while request := await connection.receive(self._scheme):
                     if not await self._reply(connection, request):
                         break
@@ -140,23 +138,16 @@ def _listener(host: str, port: int) -> socket.socket:
 @contextmanager
 def serving(*servers: LabServer) -> "Iterator[None]":
     """Run servers in a thread of their own, for code that has no event loop."""
-    ready, loops = threading.Event(), deque[tuple[asyncio.AbstractEventLoop, asyncio.Event]]()
-
-    async def run() -> None:
-        done = asyncio.Event()
-        async with AsyncExitStack() as stack:
-            for server in servers:
-                await stack.enter_async_context(server)
-            loops.append((asyncio.get_running_loop(), done))
-            ready.set()
-            await done.wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(run(),), name="lab", daemon=True)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="lab", daemon=True)
     thread.start()
-    ready.wait(10)
+    stack = AsyncExitStack()
     try:
+        for server in servers:
+            asyncio.run_coroutine_threadsafe(stack.enter_async_context(server), loop).result(_PATIENCE)
         yield
     finally:
-        loop, done = loops.popleft()
-        loop.call_soon_threadsafe(done.set)
-        thread.join(10)
+        asyncio.run_coroutine_threadsafe(stack.aclose(), loop).result(_PATIENCE)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(_PATIENCE)
+        loop.close()
