@@ -1,0 +1,223 @@
+"""The Fleet as DigitalOcean's API lists it.
+
+Laws:
+1. `gather` gives one complete Fleet or an error of `errors`; a poll that fell short anywhere
+   is thrown away whole.
+2. Page numbers are computed here from `meta.total`. A `next` link is never followed, and one
+   that leads elsewhere condemns the answer.
+3. A listing that does not add up is read again at once, a few times; so is one of several pages
+   in which somebody is gone, until two readings agree on who.
+4. Ordinary and GPU Droplets are two listings of the API and one Fleet; no Droplet is in both.
+
+Source: https://docs.digitalocean.com/reference/api/ (pages of at most 200; GPU Droplets are
+left out of `/v2/droplets` unless `type=gpus`; scopes by endpoint).
+"""
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import urlsplit
+
+from droplan_daemon.errors import SourceDoubtful
+from droplan_daemon.model.fleet import Droplet, Fleet
+
+from .http import Endpoint
+from .listing import Listing, assemble, check_follows, foreign, page_count
+from .payloads import DROPLETS, PEERINGS, VPCS, Kind, Page, Shared, read_page
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from pathlib import Path
+
+    from droplan_daemon.model.budget import Budget
+
+    from .payloads import Key
+
+T = TypeVar("T")
+
+PER_PAGE = 200
+"""The most that the API serves at once."""
+
+AT_ONCE = 4
+"""Pages of one listing in flight: 50 pages at 120 ms take 1.8 s, 6.4 s one by one."""
+
+READINGS = 4
+"""How often a listing is read before its contradictions are taken for its nature."""
+
+DEADLINE = 30.0
+"""Seconds for a whole poll."""
+
+PAGE_CAP = 16 * 1024 * 1024
+"""Decoded bytes of one page: 200 Droplets of 3 KB, twenty-five times over."""
+
+_WORTH_ANOTHER_READING = frozenset({"unstable", "count_mismatch"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Question(Generic[T]):
+    """One listing: what we call it, where it is, what it holds, which scope it needs."""
+
+    name: str
+    kind: Kind[T]
+    path: str
+    scope: str
+    params: tuple[tuple[str, str], ...] = ()
+
+
+_ORDINARY = _Question("Droplets", DROPLETS, "/v2/droplets", "droplet:read")
+_GPUS = _Question("GPU Droplets", DROPLETS, "/v2/droplets", "droplet:read", (("type", "gpus"),))
+_VPCS = _Question("VPCs", VPCS, "/v2/vpcs", "vpc:read")
+_PEERINGS = _Question("VPC peerings", PEERINGS, "/v2/vpc_peerings", "vpc_peering:read")
+
+
+class DigitalOcean:
+    """A Source. `want_networks`: VPCs and active peerings too, which only scope `vpc` needs.
+
+    `token` goes into one request header and nowhere else; `now` gives seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        now: "Callable[[], float]",
+        ca_file: "Path | None" = None,
+        want_networks: bool = True,
+        deadline: float = DEADLINE,
+        page_cap: int = PAGE_CAP,
+    ) -> None:
+        self._url = url
+        self._now = now
+        self._want_networks = want_networks
+        self._deadline = deadline
+        self._endpoint = Endpoint(
+            url,
+            name=f"The API at {urlsplit(url).hostname}",
+            cap=page_cap,
+            now=now,
+            token=token,
+            ca_file=ca_file,
+        )
+        self._spent = 0
+        # Who was there in the last complete Fleet, by listing; see law 3.
+        self._known: dict[_Question[Any], frozenset[Key]] = {}
+
+    @property
+    def budget(self) -> "Budget | None":
+        """The rate limit as the last answer told it, and what the last poll spent."""
+        heard = self._endpoint.budget
+        return replace(heard, spent=self._spent) if heard else None
+
+    async def gather(self) -> Fleet:
+        """One complete Fleet. Raises SourceUnavailable, SourceDenied, SourceDoubtful."""
+        before = self._endpoint.sent
+        try:
+            async with self._endpoint.deadline(self._deadline):
+                return await self._gathered()
+        finally:
+            self._spent = self._endpoint.sent - before
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._endpoint.aclose()
+
+    async def _gathered(self) -> Fleet:
+        shared = Shared()
+        questions: tuple[_Question[Any], ...] = (_ORDINARY, _GPUS)
+        if self._want_networks:
+            questions += (_VPCS, _PEERINGS)
+        async with _together() as group:
+            tasks = {q: group.create_task(self._listing(q, shared)) for q in questions}
+        listings = {question: task.result() for question, task in tasks.items()}
+        fleet = Fleet(
+            droplets=_merged(listings[_ORDINARY].items, listings[_GPUS].items),
+            vpcs=_items(listings, _VPCS),
+            peerings=_items(listings, _PEERINGS),
+            source=self._url,
+            taken=self._now(),
+            skipped=tuple(entry for listing in listings.values() for entry in listing.skipped),
+        )
+        self._known = {question: listing.keys for question, listing in listings.items()}
+        return fleet
+
+    async def _listing(self, question: _Question[T], shared: Shared) -> Listing[T]:
+        """The listing, read until it adds up and two readings agree on who is gone (law 3)."""
+        known = self._known.get(question, frozenset())
+        gone: frozenset[Key] = frozenset()
+        doubt = SourceDoubtful(
+            f"The list of {question.name} is a different one each time it is read.", reason="unstable"
+        )
+        for _ in range(READINGS):
+            try:
+                listing = assemble(await self._reading(question, shared), question.name)
+            except SourceDoubtful as error:
+                if error.reason not in _WORTH_ANOTHER_READING:
+                    raise
+                doubt = error
+                continue
+            vanished = listing.vanished(known)
+            if vanished <= gone:
+                return listing
+            gone = vanished
+        raise doubt
+
+    async def _reading(self, question: _Question[T], shared: Shared) -> list[Page[T]]:
+        """Every page once, the first one first because it tells how many there are."""
+        first = await self._page(question, 1, shared)
+        count = page_count(first, PER_PAGE, question.name)
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def another(number: int) -> Page[T]:
+            async with gate:
+                page = await self._page(question, number, shared)
+            check_follows(first, page, question.name, last=number == count)
+            return page
+
+        async with _together() as group:
+            tasks = [group.create_task(another(number)) for number in range(2, count + 1)]
+        return [first, *(task.result() for task in tasks)]
+
+    async def _page(self, question: _Question[T], number: int, shared: Shared) -> Page[T]:
+        params = {"page": str(number), "per_page": str(PER_PAGE), **dict(question.params)}
+        body = await self._endpoint.get(question.path, params, scope=question.scope, page=number)
+        try:
+            page = read_page(body, question.kind, shared)
+        except SourceDoubtful as error:
+            error.page = number
+            raise
+        if foreign(page.following, self._url):
+            raise SourceDoubtful(
+                f"The list of {question.name} continues on another server; nothing of it was used.",
+                reason="foreign_next",
+                page=number,
+            )
+        return page
+
+
+def _items(listings: "Mapping[_Question[Any], Listing[Any]]", question: _Question[T]) -> tuple[T, ...]:
+    listing: Listing[T] | None = listings.get(question)
+    return listing.items if listing else ()
+
+
+def _merged(ordinary: tuple[Droplet, ...], gpus: tuple[Droplet, ...]) -> tuple[Droplet, ...]:
+    """Both listings by ascending id. Raises SourceDoubtful when they disagree about a Droplet."""
+    merged = {droplet.id: droplet for droplet in ordinary}
+    for gpu in gpus:
+        if merged.setdefault(gpu.id, gpu) != gpu:
+            raise SourceDoubtful(
+                f"Droplet {gpu.id} is listed twice, and differently; nothing was used.", reason="unstable"
+            )
+    return tuple(merged[droplet_id] for droplet_id in sorted(merged))
+
+
+@asynccontextmanager
+async def _together() -> "AsyncIterator[asyncio.TaskGroup]":
+    """A TaskGroup that fails with its first failure itself, which is one of `errors`, not with a group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as failures:
+        first = failures.exceptions[0]
+        raise first from first.__cause__

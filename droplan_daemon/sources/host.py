@@ -1,0 +1,153 @@
+"""Which Droplet this machine is, and which of its interfaces is which.
+
+Laws:
+1. Metadata knows best and are asked first; a different id there beats whatever is remembered.
+2. Where they are silent, the Fleet's one Droplet whose addresses are on this machine's links is
+   us; else we are who we were.
+3. An interface is found by its MAC or by its addresses. One that should be there and is not is
+   HostUnknown: rules for a name that nothing carries would guard nothing.
+"""
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from droplan_daemon.errors import HostUnknown, SourceUnavailable
+from droplan_daemon.model.fleet import InterfaceKind
+from droplan_daemon.model.host import Host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from droplan_daemon.model.fleet import Droplet, Fleet
+    from droplan_daemon.model.host import Link
+
+    from .metadata import Identity, Metadata, Nic
+
+
+class DropletFinder:
+    """A HostFinder. `metadata` None: never ask; `links` blocks and gives this machine's links.
+
+    `remembered` is the Host of an earlier start; what is found later takes its place.
+    """
+
+    def __init__(
+        self,
+        *,
+        metadata: "Metadata | None",
+        links: "Callable[[], tuple[Link, ...]]",
+        remembered: Host | None = None,
+    ) -> None:
+        self._metadata = metadata
+        self._links = links
+        self._remembered = remembered
+
+    async def locate(self, fleet: "Fleet") -> Host:
+        """The Host. Raises HostUnknown."""
+        links = await asyncio.to_thread(self._links)
+        identity = await self._identity()
+        host = by_identity(identity, links) if identity else self._without_metadata(fleet, links)
+        self._remembered = host
+        return host
+
+    async def aclose(self) -> None:
+        """Close the connection to the metadata service."""
+        if self._metadata is not None:
+            await self._metadata.aclose()
+
+    async def _identity(self) -> "Identity | None":
+        try:
+            return await self._metadata.identity() if self._metadata else None
+        except SourceUnavailable:
+            return None
+
+    def _without_metadata(self, fleet: "Fleet", links: "Sequence[Link]") -> Host:
+        try:
+            return by_addresses(fleet, links)
+        except HostUnknown:
+            if self._remembered is None:
+                raise
+            return by_memory(self._remembered, links)
+
+
+def by_identity(identity: "Identity", links: "Sequence[Link]") -> Host:
+    """The Host that the metadata name. Raises HostUnknown(`interface_missing`, `interface_ambiguous`)."""
+    private, public = (
+        _name_by_mac(nic, kind, links) if (nic := identity.nic(kind)) else None for kind in _KINDS
+    )
+    return Host(identity.droplet_id, private, public, "metadata")
+
+
+def by_addresses(fleet: "Fleet", links: "Sequence[Link]") -> Host:
+    """The Droplet whose addresses are here. Raises HostUnknown(`not_in_fleet`, `ambiguous`, …)."""
+    here = frozenset[bytes]().union(*(link.addresses for link in links))
+    ours = [d for d in fleet.droplets if not here.isdisjoint(d.private) or not here.isdisjoint(d.public)]
+    if not ours:
+        raise HostUnknown(
+            f"None of the {len(fleet.droplets)} Droplets has an address of this machine:"
+            " is the token of the right account?",
+            reason="not_in_fleet",
+        )
+    if len(ours) > 1:
+        names = ", ".join(f"{droplet.name} ({droplet.id})" for droplet in ours[:4])
+        raise HostUnknown(
+            f"This machine has addresses of {len(ours)} Droplets ({names}):"
+            " let it reach the metadata service, which knows.",
+            reason="ambiguous",
+        )
+    private, public = (_name_by_address(ours[0], kind, links) for kind in _KINDS)
+    return Host(ours[0].id, private, public, "addresses")
+
+
+def by_memory(remembered: Host, links: "Sequence[Link]") -> Host:
+    """The Host of an earlier start, if its interfaces are still there. Raises HostUnknown."""
+    there = {link.name for link in links}
+    for name in (remembered.private, remembered.public):
+        if name is not None and name not in there:
+            raise HostUnknown(
+                f"The interface {name} of an earlier start is gone ({_seen(links)}):"
+                " let droplan reach the metadata service.",
+                reason="interface_missing",
+            )
+    return replace(remembered, learned="state")
+
+
+_KINDS = (InterfaceKind.PRIVATE, InterfaceKind.PUBLIC)
+
+
+def _name_by_mac(nic: "Nic", kind: InterfaceKind, links: "Sequence[Link]") -> str:
+    """The link with this MAC; bridges and VLANs share their port's, then the addresses decide."""
+    named = [link for link in links if link.mac == nic.mac]
+    if not named:
+        raise HostUnknown(
+            f"No interface has the MAC {nic.mac} of the {kind} network ({_seen(links)}): is it up?",
+            reason="interface_missing",
+        )
+    if len(named) > 1:
+        named = [link for link in named if link.addresses & nic.addresses]
+    if len(named) != 1:
+        raise HostUnknown(
+            f"Several interfaces have the MAC {nic.mac} of the {kind} network, and not one of them"
+            " alone has its address.",
+            reason="interface_ambiguous",
+        )
+    return named[0].name
+
+
+def _name_by_address(droplet: "Droplet", kind: InterfaceKind, links: "Sequence[Link]") -> str | None:
+    addresses = droplet.addresses(kind)
+    if not addresses:
+        return None
+    for link in links:
+        if not link.addresses.isdisjoint(addresses):
+            return link.name
+    raise HostUnknown(
+        f"No interface has the {kind} address of {droplet.name} ({_seen(links)}): is it up?",
+        reason="interface_missing",
+    )
+
+
+def _seen(links: "Sequence[Link]") -> str:
+    seen = ", ".join(f"{link.name} {link.mac}".rstrip() for link in links[:8])
+    more = f" and {len(links) - 8} more" if len(links) > 8 else ""  # noqa: PLR2004 - as many as a line holds
+    return f"there are {seen}{more}" if seen else "there is none but loopback"
