@@ -154,7 +154,6 @@ class Log:
 
     prefix: str
     rate: Rate | None = None
-    burst: int = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,274 @@
+"""Changes as nftables messages, and the kernel's dumps as values. PURE.
+
+Laws:
+1. One Change becomes one or more messages, in order; `commit` sends them as one batch.
+2. Every creation is exclusive, so that the kernel refuses what was not as observed.
+3. A dump that cannot be understood yields a Foreign match or an odd flag, never an
+   exception and never something that looks like ours.
+
+Tables, chains, sets and rules go through pyroute2's message classes; elements, of which
+there may be thousands, through `nft_wire`. Source: linux/netfilter/nf_tables.h.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from pyroute2.netlink.nfnetlink.nftsocket import (
+    nft_chain_msg,
+    nft_rule_msg,
+    nft_set_msg,
+    nft_table_msg,
+)
+
+from droplan_daemon.model.addresses import Family
+from droplan_daemon.model.ruleset import Action, AddressSet, Foreign, Hook, HookPoint, Rule, SetKind
+
+from . import nft_expr as ex
+from .nft_attrs import Attrs, expression, read
+from .nft_wire import NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, attribute, attributes, element_list
+
+(
+    NEWTABLE, GETTABLE, DELTABLE, NEWCHAIN, GETCHAIN, DELCHAIN, NEWRULE, GETRULE, DELRULE, NEWSET,
+    GETSET, DELSET, NEWSETELEM, GETSETELEM, DELSETELEM, NEWGEN, GETGEN,
+) = range(17)  # fmt: skip
+
+Fields = dict[str, Any]
+
+CREATE = NLM_F_CREATE | NLM_F_EXCL
+_KEY_TYPE = {Family.IPV4: 7, Family.IPV6: 8}  # nftables' datatype.h: TYPE_IPADDR, TYPE_IP6ADDR
+_BIG_ENDIAN = b"\x02\x00\x00\x00"  # nftables' datatype.h: BYTEORDER_BIG_ENDIAN, in host order
+_HOOKNUM = {point: number for number, point in enumerate(HookPoint)}
+_POLICY = {Action.DROP: 0, Action.ACCEPT: 1}
+_CHAIN_TABLE = 1
+_TABLE_USERDATA, _RULE_USERDATA = 6, 7
+_TABLE_FLAGS = {1: "dormant", 2: "owner", 4: "persist"}
+# What a malformed attribute makes of pyroute2's decoders.
+_UNREADABLE = (struct.error, ValueError, KeyError, IndexError, TypeError, AttributeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One message to be: type, flags and attribute bytes."""
+
+    kind: int
+    flags: int
+    payload: bytes
+
+
+def _encode(message: Any, attrs: Attrs) -> bytes:
+    """Attribute bytes of a pyroute2 message, without its headers."""
+    message["attrs"] = attrs
+    message.encode()
+    return bytes(message.data[20:])
+
+
+def new_table(table: str, comment: str) -> Request:
+    """Create the table, with a comment if there is one."""
+    attrs: Attrs = [("NFTA_TABLE_NAME", table), ("NFTA_TABLE_FLAGS", 0)]
+    payload = _encode(nft_table_msg(), attrs) + (_userdata(_TABLE_USERDATA, comment) if comment else b"")
+    return Request(NEWTABLE, CREATE, payload)
+
+
+def delete_table(table: str) -> Request:
+    """Delete the table with all that is in it."""
+    return Request(DELTABLE, 0, _encode(nft_table_msg(), [("NFTA_TABLE_NAME", table)]))
+
+
+def get_table(table: str) -> Request:
+    """Ask for the table alone; the answer is ENOENT when it is absent."""
+    return Request(GETTABLE, 0, _encode(nft_table_msg(), [("NFTA_TABLE_NAME", table)]))
+
+
+def new_chain(table: str, name: str, hook: Hook | None) -> Request:
+    """Create a chain, at a hook if there is one."""
+    attrs: Attrs = [("NFTA_CHAIN_TABLE", table), ("NFTA_CHAIN_NAME", name)]
+    if hook:
+        place = [("NFTA_HOOK_HOOKNUM", _HOOKNUM[hook.point]), ("NFTA_HOOK_PRIORITY", hook.priority)]
+        attrs += [
+            ("NFTA_CHAIN_HOOK", {"attrs": place}),
+            ("NFTA_CHAIN_POLICY", _POLICY[hook.policy]),
+            ("NFTA_CHAIN_TYPE", hook.kind),
+        ]
+    return Request(NEWCHAIN, CREATE, _encode(nft_chain_msg(), attrs))
+
+
+def delete_chain(table: str, name: str) -> Request:
+    """Delete a chain."""
+    attrs: Attrs = [("NFTA_CHAIN_TABLE", table), ("NFTA_CHAIN_NAME", name)]
+    return Request(DELCHAIN, 0, _encode(nft_chain_msg(), attrs))
+
+
+def new_set(table: str, new: AddressSet, number: int) -> Request:
+    """Create a set without elements; `number` is unique within the batch."""
+    attrs: Attrs = [
+        ("NFTA_SET_TABLE", table),
+        ("NFTA_SET_NAME", new.name),
+        ("NFTA_SET_FLAGS", {"NFT_SET_INTERVAL"} if new.kind is SetKind.RANGES else set()),
+        ("NFTA_SET_KEY_TYPE", _KEY_TYPE[new.family]),
+        ("NFTA_SET_KEY_LEN", new.family.width),
+        ("NFTA_SET_ID", number),
+        ("NFTA_SET_USERDATA", [("NFTNL_UDATA_SET_KEYBYTEORDER", _BIG_ENDIAN)]),
+    ]
+    if new.capacity:
+        attrs.append(("NFTA_SET_DESC", {"attrs": [("NFTA_SET_DESC_SIZE", new.capacity)]}))
+    return Request(NEWSET, CREATE, _encode(nft_set_msg(), attrs))
+
+
+def delete_set(table: str, name: str) -> Request:
+    """Delete a set that no rule refers to."""
+    attrs: Attrs = [("NFTA_SET_TABLE", table), ("NFTA_SET_NAME", name)]
+    return Request(DELSET, 0, _encode(nft_set_msg(), attrs))
+
+
+def new_rule(table: str, chain: str, rule: Rule, *, number: int, before: "Place | None") -> Request:
+    """Add a rule before another one, or at the chain's end; `number` is unique within the batch."""
+    exprs = [expression(expr) for expr in ex.encode(rule)]
+    attrs: Attrs = [
+        ("NFTA_RULE_TABLE", table),
+        ("NFTA_RULE_CHAIN", chain),
+        ("NFTA_RULE_EXPRESSIONS", exprs),
+        ("NFTA_RULE_ID", number),
+    ]
+    if before:
+        attrs.append(("NFTA_RULE_POSITION" if before.committed else "NFTA_RULE_POSITION_ID", before.number))
+    payload = _encode(nft_rule_msg(), attrs) + _userdata(_RULE_USERDATA, rule.name)
+    return Request(NEWRULE, NLM_F_CREATE if before else NLM_F_CREATE | NLM_F_APPEND, payload)
+
+
+def delete_rule(table: str, chain: str, place: "Place") -> Request:
+    """Delete a rule that was there before this batch, or was added in it."""
+    which = "NFTA_RULE_HANDLE" if place.committed else "NFTA_RULE_ID"
+    attrs: Attrs = [("NFTA_RULE_TABLE", table), ("NFTA_RULE_CHAIN", chain), (which, place.number)]
+    return Request(DELRULE, 0, _encode(nft_rule_msg(), attrs))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How a rule is named: by the kernel's handle once committed, before that by its batch id."""
+
+    number: int
+    committed: bool
+
+
+def _userdata(kind: int, comment: str) -> bytes:
+    """A comment as nft(8) keeps it: type 0, length, text with NUL (libnftnl/udata.h).
+
+    pyroute2 takes type and length for one 16-bit number and fails on what others put there,
+    so this one attribute is ours both ways.
+    """
+    text = comment.encode()[:253] + b"\0"
+    return attribute(kind, bytes([0, len(text)]) + text)
+
+
+GET_CHAINS = Request(GETCHAIN, 0, b"")
+"""Ask for the chains of every `inet` table; the kernel knows no narrower question."""
+
+
+def get_rules(table: str) -> Request:
+    """Ask for the rules of one table."""
+    return Request(GETRULE, 0, _encode(nft_rule_msg(), [("NFTA_RULE_TABLE", table)]))
+
+
+def get_sets(table: str) -> Request:
+    """Ask for the sets of one table, without elements."""
+    return Request(GETSET, 0, _encode(nft_set_msg(), [("NFTA_SET_TABLE", table)]))
+
+
+def get_elements(table: str, name: str) -> Request:
+    """Ask for the elements of one set."""
+    return Request(GETSETELEM, 0, element_list(table, name))
+
+
+def read_table(body: bytes) -> tuple[str, frozenset[str], str]:
+    """(name, flags, comment) of a table."""
+    found = _decode(nft_table_msg, body)
+    flags = found.get("NFTA_TABLE_FLAGS", 0)
+    names = {_TABLE_FLAGS.get(bit, f"flag-{bit}") for bit in (1 << n for n in range(32)) if flags & bit}
+    return found.get("NFTA_TABLE_NAME", ""), frozenset(names), _comment(body, _TABLE_USERDATA)
+
+
+def read_chain(body: bytes, table: str) -> tuple[str, str, Hook | None]:
+    """(table, name, hook) of a chain; a chain of any other table is not even decoded."""
+    owner = next((data for kind, data in attributes(body[4:]) if kind == _CHAIN_TABLE), b"")
+    if owner.rstrip(b"\0") != table.encode():
+        return "", "", None
+    found = _decode(nft_chain_msg, body)
+    hook = _hook(found) if "NFTA_CHAIN_HOOK" in found else None
+    return found.get("NFTA_CHAIN_TABLE", ""), found.get("NFTA_CHAIN_NAME", ""), hook
+
+
+def _hook(found: Fields) -> Hook:
+    place = dict(found["NFTA_CHAIN_HOOK"]["attrs"])
+    points, policies = list(HookPoint), {number: action for action, number in _POLICY.items()}
+    return Hook(
+        points[place["NFTA_HOOK_HOOKNUM"] % len(points)],
+        place["NFTA_HOOK_PRIORITY"],
+        policies.get(found.get("NFTA_CHAIN_POLICY", 1), Action.RETURN),
+        found.get("NFTA_CHAIN_TYPE", ""),
+    )
+
+
+def read_set(body: bytes) -> AddressSet | None:
+    """A set without its elements; None for one of a kind that droplan never makes."""
+    found = _decode(nft_set_msg, body)
+    family = next((f for f, kind in _KEY_TYPE.items() if kind == found.get("NFTA_SET_KEY_TYPE")), None)
+    flags = set(found.get("NFTA_SET_FLAGS", ()))
+    if family is None or flags - {"NFT_SET_INTERVAL"} or found.get("NFTA_SET_KEY_LEN") != family.width:
+        return None
+    kind = SetKind.RANGES if flags else SetKind.HOSTS
+    capacity = dict(found.get("NFTA_SET_DESC", {"attrs": ()})["attrs"]).get("NFTA_SET_DESC_SIZE", 0)
+    return AddressSet(found["NFTA_SET_NAME"], family, kind, capacity)
+
+
+def read_name(body: bytes) -> str:
+    """The name of a set, whatever its kind."""
+    return str(_decode(nft_set_msg, body).get("NFTA_SET_NAME", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedRule:
+    """A rule in the kernel: where it stands, its handle, and how many packets it counted."""
+
+    chain: str
+    handle: int
+    rule: Rule
+    packets: int
+
+
+def read_rule(body: bytes) -> ObservedRule:
+    """A rule of ours, or one with a Foreign match when it cannot be understood."""
+    found = _decode(nft_rule_msg, body)
+    name = _comment(body, _RULE_USERDATA)
+    chain, handle = found.get("NFTA_RULE_CHAIN", ""), found.get("NFTA_RULE_HANDLE", 0)
+    try:
+        pairs = [_expression(item) for item in found.get("NFTA_RULE_EXPRESSIONS", ())]
+        rule = ex.decode(name, tuple(read(kind, attrs) for kind, attrs in pairs))
+    except _UNREADABLE as error:
+        return ObservedRule(chain, handle, Rule(name, (Foreign(f"unreadable: {error!r}"[:200]),)), 0)
+    counted = (dict(attrs).get("NFTA_COUNTER_PACKETS", 0) for kind, attrs in pairs if kind == "counter")
+    return ObservedRule(chain, handle, rule, sum(counted))
+
+
+def _expression(item: Any) -> tuple[str, Attrs]:
+    fields = dict(item["attrs"])
+    data = fields.get("NFTA_EXPR_DATA", ())
+    return fields["NFTA_EXPR_NAME"], list(data["attrs"] if data else ())
+
+
+def _decode(kind: Any, body: bytes) -> Fields:
+    """Attributes of a dumped message by name; what cannot be decoded is left out."""
+    message = kind(struct.pack("=IHHII", 16 + len(body), 0, 0, 0, 0) + body)
+    try:
+        message.decode()
+        return dict(message["attrs"])
+    except _UNREADABLE:
+        return {}
+
+
+def _comment(body: bytes, kind: int) -> str:
+    """The comment in the user data of a message: type 0, length, text with NUL."""
+    for found, data in attributes(body[4:]):
+        if found == kind and data[:1] == b"\0" and len(data) > len("tl"):
+            return data[2 : 2 + data[1]].rstrip(b"\0").decode(errors="replace")
+    return ""

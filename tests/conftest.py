@@ -1,0 +1,65 @@
+"""Shared by all tests: a network namespace to do things in, and hypothesis profiles."""
+
+import ctypes
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_CLONE_NEWNET = 0x40000000
+
+settings.register_profile(
+    "droplan",
+    deadline=None,  # a shared machine pauses tests for longer than any deadline
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    print_blob=True,
+)
+settings.load_profile("droplan")
+
+
+class Namespace:
+    """A network namespace that lives as long as one thread; calls and programs run inside it."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self.call(_unshare)
+
+    def call(self, function: "Callable[P, T]", *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._thread.submit(function, *args, **kwargs).result()
+
+    def run(self, *argv: str, text: str = "", check: bool = True) -> str:
+        done = self.call(
+            subprocess.run, list(argv), input=text, capture_output=True, text=True, check=False, timeout=60
+        )
+        if check and done.returncode:
+            pytest.fail(f"{argv}: {done.stderr}")
+        return str(done.stdout)
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+
+def _unshare() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+@pytest.fixture
+def namespace() -> "Iterator[Namespace]":
+    """A fresh network namespace; skipped, by name, where the kernel gives none."""
+    try:
+        made = Namespace()
+    except OSError as error:
+        pytest.skip(f"no network namespace: {error.strerror}; run as root, or with unshare -Urn")
+    yield made
+    made.close()

@@ -1,0 +1,212 @@
+"""Random Rulesets and transactions over a world so small that everything collides."""
+
+from ipaddress import IPv4Network, ip_network
+from typing import TYPE_CHECKING
+
+from hypothesis import strategies as st
+
+from droplan_daemon.diff import diff
+from droplan_daemon.model.addresses import Family, collapse
+from droplan_daemon.model.plan import (
+    AddElements,
+    Change,
+    CreateChain,
+    CreateSet,
+    CreateTable,
+    DeleteChain,
+    DeleteRule,
+    DeleteSet,
+    DeleteTable,
+    InsertRule,
+    Plan,
+    RemoveElements,
+)
+from droplan_daemon.model.policy import Rate, Unit
+from droplan_daemon.model.ruleset import (
+    Action,
+    AddressSet,
+    Chain,
+    CtState,
+    From,
+    Hook,
+    HookPoint,
+    Icmp,
+    Interface,
+    Log,
+    Match,
+    Protocol,
+    Reply,
+    Rule,
+    Ruleset,
+    SetKind,
+    State,
+    To,
+    Transport,
+    Verdict,
+    ruleset,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SETS = {
+    "four": (Family.IPV4, SetKind.HOSTS, 16),
+    "few": (Family.IPV4, SetKind.HOSTS, 6),
+    "six": (Family.IPV6, SetKind.HOSTS, 16),
+    "ranges": (Family.IPV4, SetKind.RANGES, 0),
+    "ranges6": (Family.IPV6, SetKind.RANGES, 0),
+}
+CHAINS = ("inbound", "outbound", "chain-a", "chain-b", "chain-c")  # each enters only later ones
+HOOKS = {"inbound": HookPoint.PREROUTING, "outbound": HookPoint.POSTROUTING}
+
+_rates = st.none() | st.builds(Rate, st.integers(1, 1000), st.sampled_from(Unit))
+_logs = st.builds(Log, st.sampled_from(["droplan DROP: ", "x"]), _rates)
+
+
+def _ranges(family: Family) -> st.SearchStrategy[frozenset[bytes]]:
+    """Canonical ranges, the ends of the address space among them."""
+    bits = family.width * 8
+    edges = ["0.0.0.0/30", "255.255.255.252/30"] if family is Family.IPV4 else ["::/126"]
+    beyond = [] if family is Family.IPV4 else ["ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffc/126"]
+    base = "10.0.0." if family is Family.IPV4 else "2001:db8::"
+    digit = "d" if family is Family.IPV4 else "x"
+    near = [f"{base}{n:{digit}}/{bits - size}" for size in (0, 1, 2) for n in range(0, 16, 1 << size)]
+    prefixes = [ip_network(text) for text in (*edges, *beyond, *near)]
+    return st.sets(st.sampled_from(prefixes), max_size=6).map(collapse)
+
+
+def elements(name: str) -> st.SearchStrategy[frozenset[bytes]]:
+    family, kind, _ = SETS[name]
+    if kind is SetKind.RANGES:
+        return _ranges(family)
+    hosts = [bytes([10, *bytes(family.width - 2), n]) for n in range(10)]
+    return st.frozensets(st.sampled_from(hosts), max_size=8)
+
+
+def address_set(name: str) -> st.SearchStrategy[AddressSet]:
+    family, kind, capacity = SETS[name]
+    fitting = elements(name).filter(lambda found: not capacity or len(found) <= capacity)
+    return st.builds(AddressSet, st.just(name), st.just(family), st.just(kind), st.just(capacity), fitting)
+
+
+def _span(most: int) -> st.SearchStrategy[tuple[int, int]]:
+    bounds = st.tuples(st.integers(1, most), st.integers(1, most)).map(lambda b: (min(b), max(b)))
+    return bounds.filter(lambda b: b != (1, most))
+
+
+_interfaces = st.sampled_from(["eth0", "eth1", "a-very-long-nam"])
+_ports = st.none() | _span(65534)
+_transports = st.builds(Transport, st.sampled_from([Protocol.TCP, Protocol.UDP]), _ports, _ports)
+_states = st.builds(State, st.frozensets(st.sampled_from(CtState), min_size=1, max_size=3))
+
+
+@st.composite
+def matches(draw: "Callable[..., object]", sets: tuple[str, ...]) -> tuple[Match, ...]:
+    """Matches in the order in which the compiler writes them."""
+    found: list[object] = []
+    if draw(st.booleans()):
+        found.append(
+            Interface(
+                str(draw(st.sampled_from(["eth0", "eth1", "a-very-long-nam"]))), bool(draw(st.booleans()))
+            )
+        )
+    found += [draw(_states)] if draw(st.booleans()) else []
+    found += [Reply()] if draw(st.booleans()) else []
+    family = draw(st.sampled_from(Family))
+    usable = [name for name in sets if SETS[name][0] is family]
+    if usable and draw(st.booleans()):
+        found.append(draw(st.builds(From, st.sampled_from(usable), st.just(family))))
+    if usable and draw(st.booleans()):
+        found.append(draw(st.builds(To, st.sampled_from(usable), st.just(family))))
+    if draw(st.booleans()):
+        icmp = st.builds(lambda span: Icmp(family, *span), _span(254))  # type: ignore[arg-type]
+        found.append(draw(st.one_of(_transports, icmp)))
+    return tuple(found)  # type: ignore[arg-type]
+
+
+def verdicts(entered: tuple[str, ...]) -> st.SearchStrategy[Verdict | None]:
+    plain = st.sampled_from([None, *map(Verdict, (Action.ACCEPT, Action.DROP, Action.RETURN))])
+    if not entered:
+        return plain
+    calls = st.builds(Verdict, st.sampled_from([Action.JUMP, Action.GOTO]), st.sampled_from(entered))
+    return plain | calls
+
+
+def rules(chain: str, sets: tuple[str, ...], chains: tuple[str, ...]) -> st.SearchStrategy[Rule]:
+    later = tuple(c for c in chains if CHAINS.index(c) > CHAINS.index(chain) and c not in HOOKS)
+    return st.builds(
+        Rule,
+        st.sampled_from(["peers", "replies", "denied", "a rule with words"]),
+        matches(sets),
+        st.booleans(),
+        st.none() | _logs,
+        verdicts(later),
+    )
+
+
+def chain_of(name: str, sets: tuple[str, ...], chains: tuple[str, ...]) -> st.SearchStrategy[Chain]:
+    priorities = st.sampled_from([-110, 90])
+    hooks = st.builds(Hook, st.just(HOOKS[name]), priorities) if name in HOOKS else st.none()
+    return st.builds(Chain, st.just(name), hooks, st.lists(rules(name, sets, chains), max_size=5).map(tuple))
+
+
+@st.composite
+def rulesets(draw: "Callable[..., object]") -> Ruleset:
+    names = tuple(sorted(draw(st.sets(st.sampled_from(sorted(SETS))))))  # type: ignore[call-overload]
+    chains = tuple(sorted(draw(st.sets(st.sampled_from(CHAINS)))))  # type: ignore[call-overload]
+    return ruleset(
+        tuple(draw(address_set(name)) for name in names),  # type: ignore[arg-type]
+        tuple(draw(chain_of(name, names, chains)) for name in chains),  # type: ignore[arg-type]
+        str(draw(st.sampled_from(["", "managed by droplan"]))),
+    )
+
+
+def _element_changes(kind: type[AddElements] | type[RemoveElements]) -> st.SearchStrategy[Change]:
+    def build(name: str) -> st.SearchStrategy[Change]:
+        return st.builds(kind, st.just(name), st.just(SETS[name][0]), elements(name).filter(bool))
+
+    return st.sampled_from(sorted(SETS)).flatmap(build)
+
+
+def _chain_change(name: str) -> st.SearchStrategy[Change]:
+    known = tuple(SETS), CHAINS
+    hook = st.just(Hook(HOOKS[name], -110)) if name in HOOKS else st.none()
+    return st.one_of(
+        st.builds(CreateChain, st.just(name), hook),
+        st.builds(DeleteChain, st.just(name)),
+        st.builds(InsertRule, st.just(name), st.integers(0, 5), rules(name, *known)),
+        st.builds(DeleteRule, st.just(name), st.integers(0, 5), st.just(Rule("any"))),
+    )
+
+
+def _empty_sets() -> st.SearchStrategy[AddressSet]:
+    return st.sampled_from([AddressSet(name, *schema) for name, schema in sorted(SETS.items())])
+
+
+changes: st.SearchStrategy[Change] = st.one_of(
+    st.just(CreateTable()),
+    st.just(DeleteTable()),
+    st.builds(CreateSet, _empty_sets()),
+    st.builds(DeleteSet, st.sampled_from(sorted(SETS))),
+    _element_changes(AddElements),
+    _element_changes(RemoveElements),
+    st.sampled_from(CHAINS).flatmap(_chain_change),
+)
+
+Step = Plan | Ruleset | None
+"""A transaction that may be nonsense, or a Ruleset (None: no table) to go to by `diff`."""
+
+steps: st.SearchStrategy[Step] = st.one_of(
+    rulesets(),
+    st.lists(changes, min_size=1, max_size=4).map(lambda found: Plan(tuple(found))),
+    rulesets(),
+    st.none(),
+)
+
+
+def plan_of(step: Step, current: Ruleset | None) -> Plan:
+    return step if isinstance(step, Plan) else diff(current, step)
+
+
+def prefixes(*texts: str) -> frozenset[bytes]:
+    return collapse([IPv4Network(text) for text in texts])
