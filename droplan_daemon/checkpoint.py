@@ -13,13 +13,14 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import StoreFailed
 from .model.host import Host
@@ -81,16 +82,16 @@ def seal(version: int, body: "Mapping[str, Any]") -> bytes:
 def unseal(data: bytes, version: int) -> Any:
     """The body of a state file of this version. Raises StoreFailed, with no errno."""
     try:
-        sealed = _Sealed.model_validate_json(data)
-    except ValidationError:
-        raise StoreFailed("the state file is damaged") from None
-    if sealed.version != version:
-        raise StoreFailed(
-            f"the state file has version {sealed.version}, this droplan reads version {version}"
-        )
-    if sealed.sha256 != _checksum(sealed.version, sealed.body):
+        sealed = json.loads(data)
+    except (ValueError, RecursionError):
+        sealed = None
+    if not isinstance(sealed, dict) or sealed.keys() != {"version", "sha256", "body"}:
+        raise StoreFailed("the state file is damaged")
+    if sealed["version"] != version:
+        raise StoreFailed(f"the state file has another version, and this droplan reads version {version}")
+    if sealed["sha256"] != _checksum(version, sealed["body"]):
         raise StoreFailed("the state file is damaged: its checksum is wrong")
-    return sealed.body
+    return sealed["body"]
 
 
 class StateFiles:
@@ -118,7 +119,7 @@ class StateFiles:
         """The Host remembered last. Raises StoreFailed, which says why there is none (ENOENT: not yet)."""
         body = unseal(read_whole(self._host), _HOST_VERSION)
         try:
-            kept = _KeptHost.model_validate(body)
+            kept = _HostBody.model_validate(body)
         except ValidationError:
             raise StoreFailed(f"{self._host} has an unknown shape") from None
         return Host(kept.droplet_id, kept.private, kept.public, learned="state")
@@ -139,24 +140,24 @@ class StateFiles:
         return status
 
 
-InterfaceName = Annotated[str, StringConstraints(pattern=r"^[^/\s\x00-\x1f]{1,15}$")]
-"""What the kernel accepts (dev_valid_name in net/core/dev.c), but for `.` and `..`, which nobody has."""
+# What the kernel accepts: dev_valid_name in net/core/dev.c.
+_INTERFACE = re.compile(r"(?!\.{1,2}$)[^/\s\x00-\x1f:]{1,15}")
 
 
-class _KeptHost(BaseModel):
+def _interface(name: str) -> str:
+    if not _INTERFACE.fullmatch(name):
+        raise ValueError
+    return name
+
+
+class _HostBody(BaseModel):
+    """What host.json keeps of the Host."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
     droplet_id: Annotated[int, Field(gt=0, lt=1 << 63)]
-    private: InterfaceName | None
-    public: InterfaceName | None
-
-
-class _Sealed(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    version: int
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-    body: dict[str, Any]
+    private: Annotated[str, AfterValidator(_interface)] | None
+    public: Annotated[str, AfterValidator(_interface)] | None
 
 
 def _json(value: "Mapping[str, Any]") -> bytes:

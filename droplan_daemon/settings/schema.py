@@ -7,7 +7,7 @@ made of `keys()`; defaults that `model.policy` has are taken from there.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, PlainValidator, ConfigDict, Field
 
 from droplan_daemon.model.policy import InterfacePolicy, Mode, Peers, Policy, Rate, Scope
 
@@ -28,25 +28,25 @@ def _words(enum: "type[StrEnum]") -> Form:
 
 
 Flag = Annotated[bool, Form("true or false")]
-FilePath = Annotated[str, BeforeValidator(forms.path), Form("the path of a file, in quotes")]
+FilePath = Annotated[str, PlainValidator(forms.path), Form("the path of a file, in quotes")]
 Interval = Annotated[
-    float, BeforeValidator(forms.duration), Form('a duration in quotes, such as "30s", "5m" or "1h"')
+    float, PlainValidator(forms.duration), Form('a duration in quotes, such as "30s", "5m" or "1h"')
 ]
-ApiUrl = Annotated[str, BeforeValidator(forms.api_url), Form('a URL, such as "https://api.digitalocean.com"')]
+ApiUrl = Annotated[str, PlainValidator(forms.api_url), Form('a URL, such as "https://api.digitalocean.com"')]
 MetadataUrl = Annotated[
-    str, BeforeValidator(forms.metadata_url), Form('a URL, such as "http://169.254.169.254"')
+    str, PlainValidator(forms.metadata_url), Form('a URL, such as "http://169.254.169.254"')
 ]
 TagName = Annotated[
     str,
-    BeforeValidator(forms.tag),
+    PlainValidator(forms.tag),
     Form("the name of a tag: 1 to 255 letters, digits, underscores, colons and hyphens"),
 ]
 Denied = Annotated[
     Rate | None,
-    BeforeValidator(forms.rate),
+    PlainValidator(forms.rate),
     Form('a rate such as "60/minute" (also second, hour, day), or "off"'),
 ]
-Outbound = Annotated[str, BeforeValidator(forms.only("accept", later="drop")), Form('"accept"')]
+Outbound = Annotated[str, PlainValidator(forms.only("accept", later="drop")), Form('"accept"')]
 
 
 class Section(BaseModel):
@@ -59,7 +59,7 @@ class Section(BaseModel):
 class SourceSection(Section):
     """Where the fleet comes from."""
 
-    kind: Annotated[SourceKind, BeforeValidator(forms.choice(SourceKind)), _words(SourceKind)] = Field(
+    kind: Annotated[SourceKind, PlainValidator(forms.choice(SourceKind)), _words(SourceKind)] = Field(
         SourceKind.DIGITALOCEAN,
         description='Where the fleet comes from: the DigitalOcean API, or a file (then "path" names it).',
     )
@@ -91,7 +91,7 @@ class SourceSection(Section):
 class PeersSection(Section):
     """Who is a peer."""
 
-    scope: Annotated[Scope, BeforeValidator(forms.choice(Scope)), _words(Scope)] = Field(
+    scope: Annotated[Scope, PlainValidator(forms.choice(Scope)), _words(Scope)] = Field(
         Peers().scope,
         description="Which Droplets are peers: those of this Droplet's VPC and its active peerings, "
         "of its region, or of the whole account.",
@@ -144,7 +144,7 @@ class LogSection(Section):
 class FirewallSection(Section):
     """How the rules get into the kernel."""
 
-    backend: Annotated[str, BeforeValidator(forms.only("nftables", later="iptables")), Form('"nftables"')] = (
+    backend: Annotated[str, PlainValidator(forms.only("nftables", later="iptables")), Form('"nftables"')] = (
         Field("nftables", description='What holds the rules. "iptables" comes in a later version.')
     )
 
@@ -156,7 +156,7 @@ _OVERRIDES = "sections for some Droplets only are not in this version yet"
 class File(Section):
     """The whole file."""
 
-    mode: Annotated[Mode, BeforeValidator(forms.choice(Mode)), _words(Mode)] = Field(
+    mode: Annotated[Mode, PlainValidator(forms.choice(Mode)), _words(Mode)] = Field(
         _POLICY.mode,
         description="enforce: drop what is not allowed. audit: count and log it, drop nothing.",
     )
@@ -166,8 +166,8 @@ class File(Section):
     public: PublicSection = PublicSection()
     log: LogSection = LogSection()
     firewall: FirewallSection = FirewallSection()
-    allow: Annotated[None, BeforeValidator(forms.later(_RULES))] = None
-    override: Annotated[None, BeforeValidator(forms.later(_OVERRIDES))] = None
+    allow: Annotated[None, PlainValidator(forms.later(_RULES))] = None
+    override: Annotated[None, PlainValidator(forms.later(_OVERRIDES))] = None
 
 
 @dataclass(frozen=True, slots=True)
