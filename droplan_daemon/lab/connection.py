@@ -7,7 +7,6 @@ after that the connection ends.
 import asyncio
 import socket
 import struct
-from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -116,10 +115,13 @@ class Connection:
         # Linger for 0 seconds: close(2) then sends RST (socket(7)).
         linger = struct.pack("ii", 1, 0)
         self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        self._writer.transport.abort()
+        self.abort()
 
     async def close(self) -> None:
-        """End the connection."""
+        """End the connection when the client has everything."""
         self._writer.close()
-        with suppress(OSError, asyncio.CancelledError):
-            await self._writer.wait_closed()
+        await self._writer.wait_closed()
+
+    def abort(self) -> None:
+        """End the connection now, whatever the client does; nothing happens to one that is closed."""
+        self._writer.transport.abort()

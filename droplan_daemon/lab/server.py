@@ -106,8 +106,9 @@ class LabServer:
                 while request := await connection.receive(self._scheme):
                     if not await self._reply(connection, request):
                         break
+                await connection.close()
         finally:
-            await connection.close()
+            connection.abort()
 
     async def _reply(self, connection: Connection, request: "Request") -> bool:
         """Answer one request; whether the connection stays open."""
