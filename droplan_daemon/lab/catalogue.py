@@ -93,7 +93,6 @@ def size(slug: str) -> Json:
         "regions": list(_REGION_NAMES),
         "available": True,
         "description": "Basic",
-        "networking_throughput": 2000,
         "disk_info": [_disk("local", 25)],
     }
 

@@ -8,7 +8,8 @@ answer: they may leave it out, change it, change how it is sent, or change the W
     faults.add(Fault(Deliver(Drip(0.5)), path="/v2/droplets", skip=2))
 
 Laws: faults are frozen data; `Faults` alone counts. Several that fit one request all act, the
-first added outermost.
+first added outermost; one that another kept from acting has not been used up, so that
+`Faults(Fault(Status(503), times=1), Fault(Status(429), times=1))` is a sequence.
 """
 
 from collections.abc import Callable, Mapping
@@ -219,18 +220,19 @@ class Faults:
 
     def around(self, request: Request, world: "World", genuine: Genuine) -> Response:
         """The genuine answer with every fault that is due."""
-        due = [fault.effect for fault, met in self._set if fault.fits(request) and _hit(fault, met)]
         answer = genuine
-        for effect in reversed(due):
-            answer = partial(effect.act, genuine=answer)
+        for fault, met in reversed(self._set):
+            answer = partial(_with_fault, fault, met, request, answer)
         return answer(world)
 
-    @property
-    def faults(self) -> tuple[Fault, ...]:
-        """What is set."""
-        return tuple(fault for fault, _ in self._set)
+
+def _with_fault(
+    fault: Fault, met: "Iterator[int]", request: Request, genuine: Genuine, world: "World"
+) -> Response:
+    if fault.fits(request) and _hit(fault, next(met)):
+        return fault.effect.act(world, genuine)
+    return genuine(world)
 
 
-def _hit(fault: Fault, met: "Iterator[int]") -> bool:
-    before = next(met)
+def _hit(fault: Fault, before: int) -> bool:
     return before >= fault.skip and (fault.times is None or before < fault.skip + fault.times)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Requests per hour and per minute; the windows are in seconds."""
+    """Requests per hour and per minute, at least 1; the windows are in seconds."""
 
     hourly: int = 5_000
     burst: int = 250
@@ -74,7 +74,7 @@ class Limiter:
         """Seconds until the minute has room, at least 1; None: it has some."""
         if len(spent) < self.limits.burst:
             return None
-        freed = (
-            spent[-self.limits.burst] + self.limits.minute if self.limits.burst else now + self.limits.minute
-        )
-        return max(1, math.ceil(freed - now)) if freed > now else None
+        oldest = spent[-self.limits.burst]
+        if oldest <= now - self.limits.minute:
+            return None
+        return max(1, math.ceil(oldest + self.limits.minute - now))
