@@ -44,8 +44,6 @@ def render(ruleset: "Ruleset | None", table: str) -> str:
         return head
     parts = ["\n".join(_table_head(ruleset))] if ruleset.comment or ruleset.flags else []
     parts += ["\n".join(_set(item)) for item in ruleset.sets.values()]
-    # A chain must be known before a rule enters it: empty ones first, then all in full.
-    parts += ["\n".join(f"\tchain {name} {{ }}" for name, c in ruleset.chains.items() if c.hook is None)]
     parts += ["\n".join(_chain(chain)) for chain in ruleset.chains.values()]
     body = "\n\n".join(part for part in parts if part)
     return f"{head}table inet {table} {{\n{body}\n}}\n"

@@ -1,0 +1,128 @@
+"""Arguments and help. Every command's help has examples."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from droplan_daemon import __version__
+
+from . import commands
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_DESCRIPTION = "Keeps a DigitalOcean Droplet's firewall in step with its fleet."
+_EXAMPLES = """\
+examples:
+  DO_KEY=... droplan plan            what would change on this Droplet now
+  sudo DO_KEY=... droplan once       change it, once (for cron and scripts)
+  droplan check                      is /etc/droplan/droplan.toml right?
+  droplan show --fleet fleet.json --as web-1
+                                     the ruleset of another Droplet, offline
+  droplan lab demo                   watch an emulated fleet being protected
+
+exit codes: 0 done, 1 failed with nothing half-done, 2 wrong usage,
+77 not permitted, 78 invalid configuration
+"""
+_OFFLINE = """
+Offline: with --fleet FILE (what GET /v2/droplets answers) and --as NAME, no
+daemon, no root, no token and no network are needed.
+"""
+
+
+def parse(argv: "Sequence[str]") -> argparse.Namespace:
+    """The command and its options; exits with 2 when they are wrong."""
+    parser = _parser("droplan", _DESCRIPTION, _EXAMPLES)
+    parser.add_argument("--version", action="version", version=f"droplan {__version__}")
+    found = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add(found, "run", commands.run, "the daemon", _RUN)
+    _add(found, "once", commands.once, "one cycle, then exit: for cron, and for scripts", _ONCE)
+    plan = _add(found, "plan", commands.plan, "what `once` would change now; changes nothing", _PLAN)
+    plan.add_argument("--exit-code", action="store_true", help="exit with 3 if there is something to do")
+    show = _add(found, "show", commands.show, "the desired ruleset as an nft script", _SHOW)
+    show.add_argument("--format", choices=("nft", "json"), default="nft", help="default: %(default)s")
+    _add(found, "check", commands.check, "the configuration: every error at once", _CHECK)
+    _add(found, "status", commands.status, "what the daemon did last, and how it is", _STATUS)
+    peers = _add(found, "peers", commands.peers, "who counts as a peer, and why", _PEERS)
+    peers.add_argument("--all", action="store_true", help="those that are no peers too")
+    _add(found, "flush", commands.flush, "remove everything that droplan put in the kernel", _FLUSH)
+    for offline in (plan, show, peers):
+        offline.add_argument("--fleet", type=Path, metavar="FILE", help="the fleet, instead of the API's")
+        offline.add_argument("--as", dest="name", metavar="NAME", help="name or id of the Droplet to be")
+    commands.add_lab(found)
+    return parser.parse_args(argv)
+
+
+def _parser(prog: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    shape = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(prog, description=description, epilog=epilog, formatter_class=shape)
+
+
+def _add(
+    found: Any, name: str, command: "Callable[[argparse.Namespace], int]", words: str, epilog: str
+) -> argparse.ArgumentParser:
+    description = f"{words[0].upper()}{words[1:]}."
+    shape = argparse.RawDescriptionHelpFormatter
+    parser: argparse.ArgumentParser = found.add_parser(
+        name, help=words, description=description, epilog=epilog, formatter_class=shape
+    )
+    parser.set_defaults(command=command)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="default: /etc/droplan/droplan.toml")
+    if name != "run":
+        parser.add_argument("--json", action="store_true", help="for programs: one JSON document")
+    return parser
+
+
+_RUN = """\
+Polls, writes what differs, tells systemd. SIGHUP reads the configuration anew,
+SIGTERM ends the daemon and leaves the rules standing.
+
+examples:
+  sudo systemctl enable --now droplan
+  sudo DO_KEY=... droplan run
+"""
+_ONCE = """\
+examples:
+  sudo DO_KEY=... droplan once
+  sudo droplan once --config droplan.toml --json
+"""
+_PLAN = f"""\
+Needs root or CAP_NET_ADMIN to read what the kernel holds.
+{_OFFLINE}
+examples:
+  sudo droplan plan
+  sudo droplan plan --exit-code || echo "something to change"
+  droplan plan --config droplan.toml --fleet fleet.json --as web-1
+"""
+_SHOW = f"""\
+{_OFFLINE.lstrip()}
+examples:
+  droplan show
+  droplan show --fleet fleet.json --as mysql-1 | sudo nft -c -f -
+  droplan show --fleet fleet.json --as mysql-1 --format json
+"""
+_CHECK = """\
+examples:
+  droplan check
+  droplan check --config droplan.toml --json
+"""
+_STATUS = """\
+Exits with 1 when no daemon runs, or when it is in trouble.
+
+examples:
+  droplan status
+  droplan status --json | jq .world.peers
+"""
+_PEERS = f"""\
+{_OFFLINE.lstrip()}
+examples:
+  droplan peers
+  droplan peers --all --fleet fleet.json --as web-1
+"""
+_FLUSH = """\
+Only the table `inet droplan` is removed; other people's rules are never touched.
+Stop the daemon first: it puts back what is missing.
+
+examples:
+  sudo systemctl disable --now droplan && sudo droplan flush
+"""

@@ -1,0 +1,139 @@
+"""Which adapter stands behind each effect. The only place that knows all of them."""
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from droplan_daemon.checkpoint import StateFiles
+from droplan_daemon.clock import SystemClock
+from droplan_daemon.daemon import Parts
+from droplan_daemon.errors import HostUnknown
+from droplan_daemon.model.host import Host
+from droplan_daemon.model.policy import Scope
+from droplan_daemon.reconcile import Cycle
+from droplan_daemon.settings import Settings, SourceKind, load
+from droplan_daemon.sources.file import FileSource, changes
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import AsyncIterator
+
+    from droplan_daemon.effects import Backend
+    from droplan_daemon.model.fleet import Droplet, Fleet
+    from droplan_daemon.sources.digitalocean import DigitalOcean
+    from droplan_daemon.sources.host import DropletFinder
+
+CLOCK = SystemClock()
+
+
+def backend() -> "Backend":
+    """The kernel of this network namespace."""
+    from droplan_daemon.backends.nft import NftBackend
+
+    return NftBackend()
+
+
+def nothing() -> "Backend":
+    """A kernel that holds nothing, for commands that only ask what should be."""
+    from droplan_daemon.backends.fake import FakeBackend
+
+    return FakeBackend()
+
+
+def store(settings: Settings) -> StateFiles:
+    """The state and runtime files."""
+    return StateFiles(settings.folders.state, settings.folders.runtime)
+
+
+def parts(settings: Settings, kernel: "Backend") -> Parts:
+    """A Cycle over the configured Source, and what the loop needs beside it."""
+    source, finder = _source(settings), _finder(settings)
+    path = settings.source.path
+    watch = None if path is None else lambda: changes(path, CLOCK)
+
+    async def close() -> None:
+        await source.aclose()
+        await finder.aclose()
+
+    return Parts(Cycle(settings.policy, source, finder, kernel), settings.source.interval, watch, close)
+
+
+def _source(settings: Settings) -> "DigitalOcean | FileSource":
+    wanted = settings.source
+    if wanted.kind is SourceKind.FILE and wanted.path:
+        return FileSource(wanted.path, now=CLOCK.now)
+    from droplan_daemon.sources.digitalocean import DigitalOcean
+
+    return DigitalOcean(
+        wanted.url,
+        wanted.token.reveal() if wanted.token else "",
+        now=CLOCK.now,
+        ca_file=wanted.ca_file,
+        want_networks=settings.policy.peers.scope is Scope.VPC,
+    )
+
+
+def _finder(settings: Settings) -> "DropletFinder":
+    from droplan_daemon.sources.host import DropletFinder
+    from droplan_daemon.sources.links import read_links
+    from droplan_daemon.sources.metadata import Metadata
+
+    url = settings.source.metadata_url
+    return DropletFinder(
+        metadata=Metadata(url, now=CLOCK.now) if url else None,
+        links=read_links,
+        remembered=store(settings).recall(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A HostFinder for who was named on the command line, with the interface names of DigitalOcean."""
+
+    name: str
+
+    async def locate(self, fleet: "Fleet") -> Host:
+        """The Droplet of that name or id. Raises HostUnknown."""
+        found = fleet.named(self.name) or _numbered(fleet, self.name)
+        if not found:
+            message = f"no Droplet of the fleet is called '{self.name}' ({_some_names(fleet)})"
+            raise HostUnknown(message, reason="not_in_fleet")
+        if len(found) > 1:
+            ids = ", ".join(str(droplet.id) for droplet in found)
+            message = f"{len(found)} Droplets are called '{self.name}'; say which by id: {ids}"
+            raise HostUnknown(message, reason="ambiguous")
+        own = found[0]
+        return Host(own.id, "eth1" if own.private else None, "eth0" if own.public else None)
+
+
+def _numbered(fleet: "Fleet", name: str) -> "tuple[Droplet, ...]":
+    found = fleet.droplet(int(name)) if name.isascii() and name.isdigit() else None
+    return (found,) if found else ()
+
+
+def _some_names(fleet: "Fleet", most: int = 5) -> str:
+    names = [droplet.name for droplet in fleet.droplets[:most]]
+    more = len(fleet.droplets) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more > 0 else "") if names else "it is empty"
+
+
+def settings_of(args: "argparse.Namespace", *, need_token: bool = True) -> Settings:
+    """The configuration that the command line names."""
+    return load(args.config, need_token=need_token)
+
+
+@asynccontextmanager
+async def cycle_for(args: "argparse.Namespace", kernel: "Backend") -> "AsyncIterator[Cycle]":
+    """A Cycle for a command: online, or offline with --fleet and --as."""
+    offline = args.fleet is not None
+    settings = settings_of(args, need_token=not offline)
+    if offline:
+        chosen = replace(settings.source, kind=SourceKind.FILE, path=args.fleet.absolute())
+        settings = replace(settings, source=chosen)
+    made = parts(settings, kernel)
+    if args.name is not None:
+        made.cycle.finder = Given(args.name)
+    try:
+        yield made.cycle
+    finally:
+        await made.close()

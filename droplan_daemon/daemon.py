@@ -1,0 +1,194 @@
+"""The loop: when to run a cycle.
+
+Laws:
+1. Level-triggered: a timer, a signal, a changed file set a flag that says "look again".
+2. The watchdog is fed by this loop, and during a cycle only as long as a cycle may take.
+3. An invalid configuration on reload changes nothing but what is told.
+4. When the loop ends the rules stay.
+5. A task that dies takes the process with it: half alive is the worst way to be.
+
+It knows no firewall words, no sources and no files: `Parts` are made for it, anew on reload.
+"""
+
+import asyncio
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .errors import ConfigInvalid, Fatal, Retry
+from .pacing import backoff, next_poll, retry_wait
+from .reconcile import Cycle, Failed, Outcome, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from .effects import Clock
+    from .herald import Herald
+
+CYCLE_LIMIT = 120.0
+"""Seconds after which a cycle counts as hung: its own deadlines add up to less."""
+
+TICK = 10.0
+"""Seconds between two signs of life while nothing happens, at most."""
+
+
+class Crashed(Retry):
+    """A cycle ended in an exception that nobody foresaw."""
+
+    reason = "crashed"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What one reading of the configuration gives: a Cycle, its pace, and how to let go of it.
+
+    `interval` is in seconds; `changes` yields whenever the Source changed (None: it cannot tell).
+    """
+
+    cycle: Cycle
+    interval: float
+    changes: "Callable[[], AsyncIterator[None]] | None"
+    close: "Callable[[], Awaitable[None]]"
+
+
+class Daemon:
+    """Runs cycles until told to stop. `build` reads the configuration; it may raise ConfigInvalid."""
+
+    def __init__(
+        self,
+        build: "Callable[[], Parts]",
+        parts: Parts,
+        *,
+        herald: "Herald",
+        clock: "Clock",
+        watchdog: float | None = None,
+    ) -> None:
+        self._build = build
+        self._parts = parts
+        self._herald = herald
+        self._clock = clock
+        self._tick = min(TICK, watchdog / 2) if watchdog else TICK
+        self._failures = 0
+        self._reload = False
+        self._wake = asyncio.Event()
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT. Raises Fatal."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._on_reload)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_stop)
+        self._herald.started()
+        watching = self._watch()
+        try:
+            while not self._stop.is_set():
+                if self._reload:
+                    watching = await self._reloaded(watching)
+                await self._turn(watching)
+        finally:
+            await _ended(watching)
+            await self._parts.close()
+            self._herald.stopped()
+
+    def _on_reload(self) -> None:
+        self._reload = True
+        self._wake.set()
+
+    def _on_stop(self) -> None:
+        self._stop.set()
+        self._wake.set()
+
+    def _watch(self) -> "asyncio.Task[None]":
+        return asyncio.create_task(self._watched(self._parts.changes), name="watch")
+
+    async def _watched(self, changes: "Callable[[], AsyncIterator[None]] | None") -> None:
+        if changes is None:
+            return
+        async for _ in changes():
+            self._wake.set()
+
+    async def _reloaded(self, watching: "asyncio.Task[None]") -> "asyncio.Task[None]":
+        """Take the new configuration, or keep the old one and say why."""
+        self._reload = False
+        self._herald.reloading()
+        try:
+            parts = self._build()
+        except ConfigInvalid as error:
+            self._herald.rejected(error, self._parts.cycle.source.budget)
+            return watching
+        await _ended(watching)
+        await self._parts.close()
+        parts.cycle.previous = self._parts.cycle.previous
+        self._parts, self._failures = parts, 0
+        self._herald.reloaded(parts.cycle.policy)
+        return self._watch()
+
+    async def _turn(self, watching: "asyncio.Task[None]") -> None:
+        """One cycle and the wait after it."""
+        self._wake.clear()
+        outcome = await self._cycle()
+        if outcome is None:
+            return
+        wait = self._wait_after(outcome)
+        self._herald.outcome(outcome, wait, self._parts.cycle.source.budget)
+        await self._idle(wait, watching)
+
+    async def _cycle(self) -> Outcome | None:
+        """A cycle, with signs of life while it may be alive. None: told to stop meanwhile."""
+        task = asyncio.create_task(self._guarded(), name="cycle")
+        hung = self._clock.monotonic() + CYCLE_LIMIT
+        while not task.done():
+            if self._stop.is_set():
+                await _ended(task)
+                return None
+            if self._clock.monotonic() < hung:
+                self._herald.alive(self._parts.cycle.source.budget)
+            await self._until(self._stop, self._tick, task)
+        return task.result()
+
+    async def _guarded(self) -> Outcome:
+        """The one place that survives what nobody foresaw: told in full, then tried again later."""
+        try:
+            return await self._parts.cycle.run()
+        except Fatal:
+            raise
+        except Exception as error:  # noqa: BLE001 - the top of the loop
+            self._herald.crashed()
+            return Failed(Crashed(f"an error in droplan itself: {type(error).__name__}"))
+
+    def _wait_after(self, outcome: Outcome) -> float:
+        """Seconds until the next cycle."""
+        source, interval, jitter = self._parts.cycle.source, self._parts.interval, self._clock.random()
+        if isinstance(outcome, Failed | Refused):
+            self._failures += 1
+            if isinstance(outcome, Failed):
+                return retry_wait(outcome.error, self._failures, jitter)
+            return max(interval, backoff(self._failures, jitter))
+        self._failures = 0
+        fleet_size = len(outcome.world.fleet.droplets)
+        return next_poll(interval, source.budget, fleet_size, jitter, now=self._clock.now())
+
+    async def _idle(self, seconds: float, watching: "asyncio.Task[None]") -> None:
+        """Wait until something happens or the time is up, with signs of life."""
+        until = self._clock.monotonic() + seconds
+        while not self._wake.is_set() and (left := until - self._clock.monotonic()) > 0:
+            self._herald.alive(self._parts.cycle.source.budget)
+            if watching.done():
+                watching.result()
+            await self._until(self._wake, min(left, self._tick))
+
+    async def _until(self, event: asyncio.Event, seconds: float, *tasks: "asyncio.Task[Any]") -> None:
+        """Until the event is set, one of the tasks is done, or the seconds are over."""
+        own = asyncio.create_task(event.wait()), asyncio.create_task(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait({*own, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _ended(*own)
+
+
+async def _ended(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancel, and wait for the end."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)

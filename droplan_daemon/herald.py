@@ -1,0 +1,168 @@
+"""What the daemon tells: systemd, the log, the status file.
+
+Laws:
+1. READY is told once for each configuration, after an outcome whose ruleset was read back.
+2. A lasting trouble is told when it begins, when it ends, and once a minute between.
+3. Telling never fails the daemon: a state file that cannot be written is one more trouble.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from . import report
+from .errors import StoreFailed
+from .reconcile import Committed, Failed, Refused
+from .report import Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .effects import Clock, Notifier, Store
+    from .errors import ConfigInvalid, DroplanError, Problem
+    from .logs.conditions import Conditions
+    from .model.budget import Budget
+    from .model.policy import Policy
+    from .reconcile import Outcome
+
+
+class Herald:
+    """Keeps the Standing, and tells it."""
+
+    def __init__(
+        self,
+        policy: "Policy",
+        *,
+        notifier: "Notifier",
+        store: "Store",
+        clock: "Clock",
+        conditions: "Conditions",
+        about: dict[str, Any],
+    ) -> None:
+        self._notifier = notifier
+        self._store = store
+        self._clock = clock
+        self._conditions = conditions
+        self._about = about
+        self._log = structlog.get_logger()
+        self._standing = Standing(policy)
+        self._ready = False
+
+    def cautions(self, warnings: "tuple[Problem, ...]") -> None:
+        """Mistakes of the configuration that one can run with."""
+        for problem in warnings:
+            fields = {"key": problem.key or None, "line": problem.line, "hint": problem.hint or None}
+            self._say(("warning", "config.warning", {**fields, "message": problem.message}))
+
+    def started(self) -> None:
+        """The loop begins."""
+        self._log.info("daemon.started", **self._about)
+        self._publish(None)
+
+    def stopped(self) -> None:
+        """The loop ends; nothing in the kernel does."""
+        self._notifier.stopping()
+        self._log.info("daemon.stopped", rules="kept")
+
+    def alive(self, budget: "Budget | None") -> None:
+        """The loop goes round; the line for systemd gets older."""
+        self._notifier.watchdog()
+        self._notifier.status(self._line(budget))
+
+    def reloading(self) -> None:
+        """A reload begins."""
+        self._notifier.reloading(int(self._clock.monotonic() * 1_000_000))
+
+    def reloaded(self, policy: "Policy") -> None:
+        """A new configuration is to be enforced: not ready until it is."""
+        self._standing = replace(self._standing, policy=policy, config_error="")
+        self._ready = False
+        self._log.info("config.reloaded")
+
+    def rejected(self, error: "ConfigInvalid", budget: "Budget | None") -> None:
+        """The new configuration is refused, the old one goes on."""
+        self._standing = replace(self._standing, config_error=_first(error))
+        for problem in error.problems:
+            where = {"key": problem.key or None, "line": problem.line, "column": problem.column}
+            self._say(("error", "config.rejected", {**where, "message": problem.message}))
+        if self._ready:
+            self._notifier.ready(self._line(budget))
+        self._publish(budget)
+
+    def outcome(self, outcome: "Outcome", wait: float, budget: "Budget | None") -> None:
+        """A cycle ended; the next one begins in `wait` seconds."""
+        now = self._clock.now()
+        self._standing = replace(self._standing, outcome=outcome, next_at=now + wait)
+        if isinstance(outcome, Refused | Failed):
+            verified = self._standing.verified_at
+            self._trouble(outcome.error, now - verified if verified else None)
+            self._notifier.status(self._line(budget))
+        else:
+            self._good(outcome, now, budget)
+        self._publish(budget)
+
+    def crashed(self) -> None:
+        """An exception that nobody foresaw is being handled: tell all of it."""
+        self._log.exception("cycle.crashed")
+
+    def _good(self, outcome: "report.Good", now: float, budget: "Budget | None") -> None:
+        self._relief()
+        before, world = self._standing.world, outcome.world
+        self._standing = replace(
+            self._standing,
+            world=world,
+            verified_at=now,
+            denied=report.denied_counts(self._standing.policy, outcome),
+        )
+        self._say(*report.membership(before, world))
+        if before is None or before.warnings != world.warnings:
+            self._say(*(("warning", "policy.warning", {"message": text}) for text in world.warnings))
+        if isinstance(outcome, Committed):
+            self._say(report.changes(outcome))
+        if before is None or before.host != world.host:
+            self._keep(lambda: self._store.remember(world.host))
+        if not self._ready:
+            self._ready = True
+            self._notifier.ready(self._line(budget))
+            self._log.info("daemon.ready", status=self._line(budget))
+        self._notifier.status(self._line(budget))
+
+    def _trouble(self, error: "DroplanError", age: float | None) -> None:
+        """One trouble at a time: another one means that the first has ended."""
+        level, event, fields = report.trouble(error, age)
+        self._relief(but=event)
+        if spell := self._conditions.enter(event):
+            self._say((level, event, {**fields, "times": spell.times if spell.times > 1 else None}))
+
+    def _relief(self, but: str = "") -> None:
+        for name in self._conditions.holding():
+            spell = self._conditions.leave(name) if name != but else None
+            if spell:
+                self._say(("info", f"{name}.over", {"after_s": round(spell.seconds), "times": spell.times}))
+
+    def _say(self, *events: report.Event) -> None:
+        for level, event, fields in events:
+            present = {key: value for key, value in fields.items() if value is not None}
+            getattr(self._log, level)(event, **present)
+
+    def _line(self, budget: "Budget | None") -> str:
+        return report.headline(self._standing, budget, self._clock.now())
+
+    def _publish(self, budget: "Budget | None") -> None:
+        status = report.as_dict(self._standing, budget, self._clock.now())
+        self._keep(lambda: self._store.publish({**self._about, **status, "ready": self._ready}))
+
+    def _keep(self, write: "Callable[[], None]") -> None:
+        try:
+            write()
+        except StoreFailed as error:
+            level, event, fields = report.trouble(error, None)
+            if self._conditions.enter(event):
+                self._say((level, event, fields))
+
+
+def _first(error: "ConfigInvalid") -> str:
+    problem = error.problems[0]
+    where = f"line {problem.line}: " if problem.line else ""
+    return f"{where}{problem.message}"

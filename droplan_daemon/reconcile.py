@@ -1,0 +1,173 @@
+"""One cycle, no loop: gather, compile, observe, diff, review, commit, observe again.
+
+Laws:
+1. One Fleet per cycle; nothing is asked twice while deciding.
+2. An error anywhere before the commit changes nothing. After it, only what the kernel says
+   when it is read back counts.
+3. Committed and Unchanged mean: the ruleset read back is the desired one.
+4. A second cycle over the same world writes nothing.
+
+What blocks (the kernel) runs in a thread, so that the loop above stays alive.
+"""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .diff import diff
+from .errors import CommitConflict, CommitRejected, CommitUnknown, Refusal, Retry
+from .model.fleet import InterfaceKind
+from .policy.compile import compile_ruleset, managed_interface
+from .policy.peers import peer_droplets, warnings
+from .safety import examine, held
+
+if TYPE_CHECKING:
+    from .effects import Backend, HostFinder, Observation, Source
+    from .model.fleet import Droplet, Fleet
+    from .model.host import Host
+    from .model.plan import Plan
+    from .model.policy import Policy
+    from .model.ruleset import Ruleset
+
+ATTEMPTS = 5
+"""How often a cycle looks again when others commit at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a cycle knew when it decided."""
+
+    fleet: "Fleet"
+    host: "Host"
+    own: "Droplet"
+    peers: "tuple[Droplet, ...]"
+    desired: "Ruleset"
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """A World, what the kernel holds, and the Plan between them."""
+
+    world: World
+    observation: "Observation"
+    plan: "Plan"
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The kernel held the desired Ruleset already."""
+
+    world: World
+    observation: "Observation"
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The Plan was carried out, and read back."""
+
+    world: World
+    observation: "Observation"
+    plan: "Plan"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing was done, because the evidence does not carry it."""
+
+    error: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Nothing was done, or nobody knows; the next cycle finds out."""
+
+    error: Retry
+
+
+Outcome = Unchanged | Committed | Refused | Failed
+
+
+@dataclass(slots=True)
+class Cycle:
+    """The parts of a cycle. `previous` is the last Fleet that was acted on."""
+
+    policy: "Policy"
+    source: "Source"
+    finder: "HostFinder"
+    backend: "Backend"
+    previous: "Fleet | None" = field(default=None)
+
+    async def run(self) -> Outcome:
+        """One cycle. Raises Fatal alone; everything else is an Outcome."""
+        try:
+            outcome = await self._run()
+        except Refusal as error:
+            return Refused(error)
+        except Retry as error:
+            return Failed(error)
+        self.previous = outcome.world.fleet
+        return outcome
+
+    async def _run(self) -> Unchanged | Committed:
+        prospect = await self.prospect()
+        for _ in range(ATTEMPTS):
+            try:
+                return await self._carry_out(prospect)
+            except CommitConflict:
+                prospect = await self._look_again(prospect.world)
+            except CommitRejected:
+                # Strict changes fail when a read was short; a second look tells that from a real refusal.
+                again = await self._look_again(prospect.world)
+                if again.plan == prospect.plan:
+                    raise
+                prospect = again
+        raise CommitConflict(f"others kept changing the kernel's ruleset; gave up after {ATTEMPTS} attempts")
+
+    async def prospect(self) -> Prospect:
+        """Everything up to the Plan; changes nothing. Raises Retry, Refusal or Fatal."""
+        fleet = await self.source.gather()
+        host = await self.finder.locate(fleet)
+        evidence = examine(self.policy, fleet, host, self.previous)
+        desired = compile_ruleset(self.policy, evidence.fleet, host, evidence.own)
+        observation = await asyncio.to_thread(self.backend.observe)
+        if evidence.hold_removals:
+            desired = held(desired, observation.ruleset)
+        world = World(
+            evidence.fleet,
+            host,
+            evidence.own,
+            peer_droplets(self.policy.peers, evidence.fleet, evidence.own),
+            desired,
+            (*warnings(self.policy.peers, evidence.fleet, evidence.own), *_unguarded(self.policy, host)),
+        )
+        return Prospect(world, observation, diff(observation.ruleset, desired))
+
+    async def _look_again(self, world: World) -> Prospect:
+        observation = await asyncio.to_thread(self.backend.observe)
+        return Prospect(world, observation, diff(observation.ruleset, world.desired))
+
+    async def _carry_out(self, prospect: Prospect) -> Unchanged | Committed:
+        world, plan, before = prospect.world, prospect.plan, prospect.observation
+        if not plan:
+            return Unchanged(world, before)
+        with suppress(CommitUnknown):  # a lost answer says nothing; what is read back does
+            await asyncio.to_thread(self.backend.commit, plan, before.generation)
+        return Committed(world, await self._verified(world), plan)
+
+    async def _verified(self, world: World) -> "Observation":
+        """What the kernel holds, which is the desired Ruleset; a short read gets a second chance."""
+        for _ in range(2):
+            observation = await asyncio.to_thread(self.backend.observe)
+            if observation.ruleset == world.desired:
+                return observation
+        raise CommitUnknown("the ruleset read back is not the one that was written", reason="mismatch")
+
+
+def _unguarded(policy: "Policy", host: "Host") -> "tuple[str, ...]":
+    return tuple(
+        f"{kind}: this Droplet has no {kind} interface, so there is nothing to manage"
+        for kind in InterfaceKind
+        if policy.on(kind).managed and managed_interface(policy, host, kind) is None
+    )

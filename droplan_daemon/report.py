@@ -1,0 +1,240 @@
+"""What a cycle came to, as log events, a status and a line for systemd. PURE.
+
+Laws: events are `noun.verb` with fields; a normal day's log says who joined, who left and
+why, and nothing else. Nothing here decides anything.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    CommitConflict,
+    CommitRejected,
+    CommitUnknown,
+    ConfigInvalid,
+    DroplanError,
+    HostUnknown,
+    KernelUnsupported,
+    NotPermitted,
+    RateLimited,
+    Refusal,
+    SourceDenied,
+    SourceDoubtful,
+    SourceUnavailable,
+    StoreFailed,
+)
+from .model.addresses import format_address, format_element
+from .model.fleet import InterfaceKind
+from .policy.compile import DENIED, chain_name, managed_interface
+from .reconcile import Committed, Failed, Outcome, Refused, Unchanged, World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .model.budget import Budget
+    from .model.fleet import Droplet
+    from .model.policy import Policy
+
+Event = tuple[str, str, dict[str, Any]]
+"""(level, event, fields), as structlog takes them."""
+
+Good = Unchanged | Committed
+
+_EVENTS: tuple[tuple[type[DroplanError], str], ...] = (
+    (RateLimited, "api.ratelimited"),
+    (SourceDenied, "api.auth.failed"),
+    (SourceUnavailable, "api.fetch.failed"),
+    (SourceDoubtful, "api.snapshot.rejected"),
+    (HostUnknown, "host.unknown"),
+    (CommitConflict, "commit.conflict"),
+    (CommitRejected, "commit.rejected"),
+    (CommitUnknown, "commit.unknown"),
+    (StoreFailed, "state.write.failed"),
+    (Refusal, "guard.refused"),
+    (ConfigInvalid, "config.rejected"),
+    (NotPermitted, "kernel.denied"),
+    (KernelUnsupported, "kernel.unsupported"),
+    (DroplanError, "cycle.failed"),
+)
+
+_MANY = 20  # beyond so many members, one line with a count says more than a page of names
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the daemon is: the last World that was verified, and what has happened since.
+
+    Times are seconds since the epoch; 0: never.
+    """
+
+    policy: "Policy"
+    world: World | None = None
+    outcome: Outcome | None = None
+    verified_at: float = 0.0
+    next_at: float = 0.0
+    denied: tuple[tuple[str, int], ...] = ()
+    config_error: str = ""
+
+
+def membership(before: World | None, after: World) -> "Iterator[Event]":
+    """Who joined and who left between two Worlds; after a start, how many there are."""
+    now = {d.id: d for d in after.peers}
+    if before is None:
+        yield "info", "peers.known", {"peers": len(now), "droplets": len(after.fleet.droplets)}
+        return
+    then = {d.id: d for d in before.peers}
+    yield from _told("peer.joined", [now[i] for i in now.keys() - then.keys()])
+    yield from _told("peer.left", [then[i] for i in then.keys() - now.keys()])
+
+
+def _told(event: str, droplets: "list[Droplet]") -> "Iterator[Event]":
+    if len(droplets) > _MANY:
+        yield "info", event, {"peers": len(droplets)}
+        return
+    for droplet in sorted(droplets, key=lambda d: d.id):
+        address = next(iter((*droplet.private, *droplet.public)), None)
+        yield (
+            "info",
+            event,
+            {
+                "peer": droplet.name,
+                "id": droplet.id,
+                "address": format_address(address) if address else None,
+                "tags": " ".join(droplet.tags) or None,
+            },
+        )
+
+
+def changes(outcome: Committed) -> Event:
+    """That rules or members were written; which, is in `droplan plan` and the debug log."""
+    return "debug", "ruleset.committed", {"changes": len(outcome.plan.changes), "plan": str(outcome.plan)}
+
+
+def trouble(error: DroplanError, age: float | None) -> Event:
+    """An error as an event: the name says what failed, the fields why and what still holds."""
+    fields: dict[str, Any] = {"reason": error.reason, "message": str(error)}
+    for name in ("status", "page", "scope", "errno", "wait"):
+        if getattr(error, name, None) is not None:
+            fields[name] = getattr(error, name)
+    if age is not None:
+        fields["rules_age_s"] = round(age)
+    return _level(error), _name(error), fields
+
+
+def _name(error: DroplanError) -> str:
+    if isinstance(error, SourceDenied) and error.scope:
+        return "api.auth.forbidden"
+    return next(event for kind, event in _EVENTS if isinstance(error, kind))
+
+
+def _level(error: DroplanError) -> str:
+    return "error" if isinstance(error, SourceDenied) else "warning"
+
+
+def headline(standing: Standing, budget: "Budget | None", now: float) -> str:
+    """One line for `systemctl status`."""
+    return ", ".join(_headline(standing, budget, now))
+
+
+def _headline(standing: Standing, budget: "Budget | None", now: float) -> "Iterator[str]":
+    world = standing.world
+    if world is None:
+        yield "not enforcing yet"
+    else:
+        peers = _count(len(world.peers), "peer")
+        yield f"{_verb(standing.policy)} {peers} ({_scope(standing.policy, world)})"
+        yield f"last good poll {span(now - standing.verified_at)} ago"
+    if isinstance(standing.outcome, Refused | Failed):
+        yield f"now failing: {standing.outcome.error}"
+    if standing.config_error:
+        yield f"new configuration refused: {standing.config_error}"
+    if budget:
+        yield f"budget {budget.remaining:,}/{budget.limit:,}"
+    if standing.next_at:
+        yield f"next in {span(max(0.0, standing.next_at - now))}"
+
+
+def _verb(policy: "Policy") -> str:
+    return "enforcing" if policy.mode.value == "enforce" else "auditing"
+
+
+def _scope(policy: "Policy", world: World) -> str:
+    scope = policy.peers.scope.value
+    if scope == "vpc":
+        named = next((vpc.name for vpc in world.fleet.vpcs if vpc.id == world.own.vpc), world.own.vpc)
+        scope = f"vpc {named}"
+    return f"{scope}, tag {policy.peers.tag}" if policy.peers.tag else scope
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def span(seconds: float) -> str:
+    """Seconds as a person says them: `12 s`, `5 min`, `3 h`, `2 d`."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def denied_counts(policy: "Policy", outcome: Good) -> tuple[tuple[str, int], ...]:
+    """Packets denied so far, by interface name."""
+    host, counters = outcome.world.host, outcome.observation.counters
+    return tuple(
+        (name, counters.get((chain_name(kind), DENIED), 0))
+        for kind in InterfaceKind
+        if (name := managed_interface(policy, host, kind))
+    )
+
+
+def as_dict(standing: Standing, budget: "Budget | None", now: float) -> dict[str, Any]:
+    """The whole status, for `droplan status --json`."""
+    world = standing.world
+    return {
+        "headline": headline(standing, budget, now),
+        "time": now,
+        "mode": standing.policy.mode.value,
+        "outcome": type(standing.outcome).__name__.lower() if standing.outcome else None,
+        "error": _error(standing.outcome),
+        "config_error": standing.config_error or None,
+        "verified_at": standing.verified_at or None,
+        "next_poll_at": standing.next_at or None,
+        "budget": _budget(budget),
+        "denied": dict(standing.denied),
+        "warnings": list(world.warnings) if world else [],
+        "world": _world(world) if world else None,
+    }
+
+
+def _error(outcome: Outcome | None) -> dict[str, Any] | None:
+    if not isinstance(outcome, Refused | Failed):
+        return None
+    return {"reason": outcome.error.reason, "message": str(outcome.error)}
+
+
+def _budget(budget: "Budget | None") -> dict[str, Any] | None:
+    if budget is None:
+        return None
+    return {"limit": budget.limit, "remaining": budget.remaining, "spent_by_last_poll": budget.spent}
+
+
+def _world(world: World) -> dict[str, Any]:
+    return {
+        "droplet": {
+            "id": world.own.id,
+            "name": world.own.name,
+            "region": world.own.region,
+            "vpc": world.own.vpc,
+        },
+        "interfaces": {kind.value: world.host.interface(kind) for kind in InterfaceKind},
+        "host_known_by": world.host.learned,
+        "droplets": len(world.fleet.droplets),
+        "skipped": len(world.fleet.skipped),
+        "peers": len(world.peers),
+        "taken": world.fleet.taken,
+        "sets": {
+            item.name: [format_element(e, item.family) for e in sorted(item.elements)[:_MANY]]
+            for item in world.desired.sets.values()
+        },
+    }
