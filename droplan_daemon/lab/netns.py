@@ -101,11 +101,11 @@ class Namespace:
         self._programs.append(program)
         return program
 
-    def entrance(self) -> str:
-        """The command line that puts a person's shell inside, for as long as this process lives."""
+    def entrance(self) -> tuple[str, ...]:
+        """The command that runs its further arguments inside, while this process lives."""
         pid = os.getpid()
-        user = f" --user=/proc/{pid}/ns/user --preserve-credentials" if _in_own_user_namespace() else ""
-        return f"nsenter{user} --net=/proc/{pid}/fd/{self.fd}"
+        user = (f"--user=/proc/{pid}/ns/user", "--preserve-credentials") if _in_own_user_namespace() else ()
+        return "nsenter", *user, f"--net=/proc/{pid}/fd/{self.fd}"
 
     def close(self) -> None:
         """Let go of it; programs that are still running inside are killed."""

@@ -35,8 +35,8 @@ class Verdict(StrEnum):
 
     OPEN = "open"
     DROPPED = "drop"
-    REFUSED = "refused"
-    UNREACHABLE = "no route"
+    REFUSED = "shut"
+    UNREACHABLE = "lost"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,21 +17,24 @@ from .probe import Question, connect, quiet_since
 if TYPE_CHECKING:
     from .netns import Namespace
 
-_RHYTHM = 0.001
+_RHYTHM = 0.002
 """Seconds between two words."""
 
 _WORD = b"hello, this is the lab talking; "
 
 
 class Talker(asyncio.Protocol):
-    """One end of a chatty connection: hears, and after the first word talks every millisecond.
+    """One end of a chatty connection: hears, and after the first word talks without pause.
 
-    `heard` counts bytes, `last` is the moment of the latest of them.
+    `heard` counts bytes, `last` is the moment of the latest of them, `longest_silence` the
+    longest time between two, in seconds.
     """
 
     def __init__(self, *, begins: bool) -> None:
         self.heard = 0
         self.last: float | None = None
+        self.longest_silence = 0.0
+        self.over = asyncio.Event()
         self.spoken_to = asyncio.Event()
         self._begins = begins
         self._talking = False
@@ -46,10 +49,15 @@ class Talker(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Note it, and answer from now on."""
-        self.heard += len(data)
-        self.last = time.monotonic()
+        now = time.monotonic()
+        self.longest_silence = max(self.longest_silence, now - (self.last or now))
+        self.heard, self.last = self.heard + len(data), now
         self.spoken_to.set()
         self._begin()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - either way it is over
+        """There will be nothing more to hear."""
+        self.over.set()
 
     def pause_writing(self) -> None:
         """Hold the tongue: the other end does not take it in."""
