@@ -154,7 +154,7 @@ class _Scanner:
         index = 0
         self._at += 1
         self._skip(_VOID)
-        while self._next() != "]":
+        while self._next() not in {"]", ""}:
             self._note((*path, index), self._at)
             self._value((*path, index))
             index += 1
@@ -164,7 +164,7 @@ class _Scanner:
     def _inline_table(self, path: KeyPath) -> None:
         self._at += 1
         self._skip(_VOID)
-        while self._next() != "}":
+        while self._next() not in {"}", ""}:
             self._pair(path)
             self._separator()
         self._at += 1
