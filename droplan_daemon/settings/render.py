@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from droplan_daemon.errors import Problem
 
 WIDTH = 100
-_BEFORE = 60  # characters of a long line that stay to the left of the caret
+_BEFORE = 60  # columns to the left of the caret; of a longer line, so many characters as surely fit
 _USERINFO = re.compile(r"//[^/@\s]*@")
 
 
@@ -28,7 +28,7 @@ def human(path: str, problems: "Iterable[Problem]", text: str, *, label: str = "
 
     `label` goes before each message (`warning: `). The result has no final line break.
     """
-    lines = text.replace("\r\n", "\n").split("\n")
+    lines = text.replace("\r\n", "\n").split("\n") if text else []
     return "\n".join(_paragraph(path, problem, lines, label) for problem in problems)
 
 
@@ -70,7 +70,7 @@ def _excerpt(problem: "Problem", line: str) -> str:
     if _is_secret(problem.key, line):
         before, after = _hidden(before, after)
     left = _shown(before)
-    shown = f"…{left[-_BEFORE:]}" if len(left) > _BEFORE else left
+    shown = f"…{left[-_BEFORE // 2 :]}" if _cells(left) > _BEFORE else left
     room = WIDTH - len(margin) - _cells(shown)
     right = _shown(after)
     tail = right if _cells(right) <= room else f"{right[: max(room // 2, 1)]}…"

@@ -7,7 +7,7 @@ made of `keys()`; defaults that `model.policy` has are taken from there.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, PlainValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
 from droplan_daemon.model.policy import InterfacePolicy, Mode, Peers, Policy, Rate, Scope
 

@@ -1,5 +1,6 @@
 """A folder with a configuration file in it, and what loading that file comes to."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,7 +10,7 @@ from droplan_daemon.errors import ConfigInvalid, Problem
 from droplan_daemon.settings import Settings, load
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 CANARY = "dop_v1_" + "0badc0de" * 8
 
@@ -62,3 +63,14 @@ def faults(loaded: Loading) -> Faults:
 def canary() -> str:
     """What a real token looks like."""
     return CANARY
+
+
+@pytest.fixture
+def nobody(file: Path) -> "Iterator[None]":
+    """A file without permissions, and no right to read it all the same."""
+    file.touch(mode=0o000)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(user)
