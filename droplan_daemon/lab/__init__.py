@@ -12,7 +12,7 @@
 Rooms, each knowing only those before it: `catalogue`, `account`, `allocation`, `world` (what
 exists) / `delivery`, `messages` (the wire, as values) / `scopes`, `limits`, `rendering`,
 `problems`, `listing`, `creation`, `api` (what DigitalOcean answers) / `faults`,
-`digitalocean`, `metadata` (Applications) / `server`, `authority` (sockets and TLS).
+`control`, `digitalocean`, `metadata` (Applications) / `server`, `authority` (sockets and TLS).
 
 Law: nothing outside `cli` imports the lab, and the lab needs nothing of the daemon.
 """

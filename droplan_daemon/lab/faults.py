@@ -53,10 +53,10 @@ class Status:
 
     def act(self, world: "World", genuine: Genuine) -> Response:  # noqa: ARG002 - as every Effect
         """The genuine answer is not even made: the request costs no rate limit."""
-        usual = problems.by_status(self.status)
+        known = problems.usual(self.status)
         if self.body is None:
-            return usual.with_headers(self.headers)
-        return replace(usual, body=self.body, content_type=self.content_type, headers=self.headers)
+            return known.with_headers(self.headers)
+        return replace(known, body=self.body, content_type=self.content_type, headers=self.headers)
 
 
 def html() -> Status:
@@ -107,7 +107,7 @@ class Delay:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """The genuine answer, broken on its way: see `delivery`."""
+    """The genuine answer, broken on its way: see `delivery`. Of several, the outermost one counts."""
 
     delivery: Delivery
 

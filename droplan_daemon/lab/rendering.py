@@ -1,7 +1,8 @@
 """Values of the account as the JSON of DigitalOcean's API, for one Grant.
 
 Law: pure; the key sets and types are those of the published OpenAPI description. What a Grant
-hides is emptied if the description requires the field, and left out if it does not.
+hides is emptied if the description requires the field, and left out if it does not (for `tags`
+and `vpc_uuid` that is known; for the others it is the same rule applied).
 """
 
 from typing import TYPE_CHECKING

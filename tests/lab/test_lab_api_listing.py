@@ -38,7 +38,7 @@ def test_following_next_yields_everything_once(count: int, per_page: int) -> Non
     while target:
         page = body_of(ask(world, target))
         assert count == page["meta"]["total"]
-        assert len(page["droplets"]) <= per_page
+        assert min(1, count) <= len(page["droplets"]) <= per_page
         seen += [d["id"] for d in page["droplets"]]
         target = page["links"].get("pages", {}).get("next", "").removeprefix(BASE)
     assert list(world.droplets) == seen

@@ -33,6 +33,7 @@ def test_a_big_fleet_is_what_was_asked_for() -> None:
     ranges = {vpc.id: ip_network(vpc.ip_range) for vpc in world.vpcs.values()}
     assert all(ip_address(d.address("private") or "") in ranges[d.vpc] for d in droplets)
     assert 2 * 10_005 == len({mac for d in droplets for mac in (d.public_mac, d.private_mac)})
+    assert {3_335} == {sum(d.vpc == vpc for d in droplets) for vpc in world.vpcs}
     assert 1 == len(world.peerings)
 
 
