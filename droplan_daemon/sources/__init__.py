@@ -6,6 +6,7 @@ that is partial or contradicts itself is never a Fleet.
 
     payloads      bytes -> one Page of values               PURE
     listing       Pages -> one complete Listing, or doubt   PURE
+    concurrency   several at once, and a deadline
     http          one bounded GET
     digitalocean  the API's listings -> Fleet
     file          a saved listing -> Fleet, and its changes

@@ -14,7 +14,6 @@ left out of `/v2/droplets` unless `type=gpus`; scopes by endpoint).
 """
 
 import asyncio
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -22,12 +21,13 @@ from urllib.parse import urlsplit
 from droplan_daemon.errors import SourceDoubtful
 from droplan_daemon.model.fleet import Droplet, Fleet
 
+from .concurrency import together
 from .http import Endpoint
 from .listing import Listing, assemble, check_follows, foreign, page_count
 from .payloads import DROPLETS, PEERINGS, VPCS, Kind, Page, Shared, read_page
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from droplan_daemon.model.budget import Budget
@@ -114,8 +114,7 @@ class DigitalOcean:
         """One complete Fleet. Raises SourceUnavailable, SourceDenied, SourceDoubtful."""
         before = self._endpoint.sent
         try:
-            async with self._endpoint.deadline(self._deadline):
-                return await self._gathered()
+            return await self._endpoint.within(self._deadline, self._gathered())
         finally:
             self._spent = self._endpoint.sent - before
 
@@ -128,9 +127,8 @@ class DigitalOcean:
         questions: tuple[_Question[Any], ...] = (_ORDINARY, _GPUS)
         if self._want_networks:
             questions += (_VPCS, _PEERINGS)
-        async with _together() as group:
-            tasks = {q: group.create_task(self._listing(q, shared)) for q in questions}
-        listings = {question: task.result() for question, task in tasks.items()}
+        found = await together(self._listing(question, shared) for question in questions)
+        listings = dict(zip(questions, found, strict=True))
         fleet = Fleet(
             droplets=_merged(listings[_ORDINARY].items, listings[_GPUS].items),
             vpcs=_items(listings, _VPCS),
@@ -175,9 +173,7 @@ class DigitalOcean:
             check_follows(first, page, question.name, last=number == count)
             return page
 
-        async with _together() as group:
-            tasks = [group.create_task(another(number)) for number in range(2, count + 1)]
-        return [first, *(task.result() for task in tasks)]
+        return [first, *await together(another(number) for number in range(2, count + 1))]
 
     async def _page(self, question: _Question[T], number: int, shared: Shared) -> Page[T]:
         params = {"page": str(number), "per_page": str(PER_PAGE), **dict(question.params)}
@@ -210,14 +206,3 @@ def _merged(ordinary: tuple[Droplet, ...], gpus: tuple[Droplet, ...]) -> tuple[D
                 f"Droplet {gpu.id} is listed twice, and differently; nothing was used.", reason="unstable"
             )
     return tuple(merged[droplet_id] for droplet_id in sorted(merged))
-
-
-@asynccontextmanager
-async def _together() -> "AsyncIterator[asyncio.TaskGroup]":
-    """A TaskGroup that fails with its first failure itself, which is one of `errors`, not with a group."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            yield group
-    except BaseExceptionGroup as failures:
-        first = failures.exceptions[0]
-        raise first from first.__cause__

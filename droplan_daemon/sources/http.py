@@ -5,18 +5,17 @@ Laws:
    (proxies, certificates), cookies are never kept; the token goes to the given URL alone.
 2. An answer is read up to `cap` *decoded* bytes and no further: decompression is done here,
    bounded, because one 64 KiB chunk of gzip can hold 64 MiB.
-3. Time is bounded by the caller's `deadline` around the whole poll; per-read timeouts never
+3. Time is bounded by `within` around the whole poll; per-read timeouts never
    fire on a body that drips.
 4. Every failure is one of `errors`, told apart by type and cause, never by text.
 """
 
-import asyncio
 import socket
 import ssl
 import zlib
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
@@ -24,9 +23,13 @@ from droplan_daemon import __version__
 from droplan_daemon.errors import RateLimited, SourceDenied, SourceDoubtful, SourceUnavailable
 from droplan_daemon.model.budget import Budget
 
+from .concurrency import within
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
     from pathlib import Path
+
+T = TypeVar("T")
 
 SHORTEST_WAIT, LONGEST_WAIT = 1.0, 900.0
 """Bounds of what a 429 may ask for, in seconds; without anything usable it gets DEFAULT_WAIT."""
@@ -34,7 +37,8 @@ DEFAULT_WAIT = 60.0
 
 # Longer than the shortest poll interval, so that a poll finds its connections still open.
 _KEEPALIVE = 75.0
-_CONNECTIONS = 16
+# Four pages of one listing and one of each other, and one to spare.
+_CONNECTIONS = 8
 # The longest of the ratelimit headers is an epoch second: 10 digits.
 _LONGEST_NUMBER = 12
 
@@ -97,13 +101,10 @@ class Endpoint:
         if client is not None:
             await client.aclose()
 
-    @asynccontextmanager
-    async def deadline(self, seconds: float) -> "AsyncIterator[None]":
-        """Everything inside ends within so many seconds, or as SourceUnavailable(reason="deadline")."""
-        limit = asyncio.timeout(seconds)
+    async def within(self, seconds: float, questions: "Coroutine[Any, Any, T]") -> "T":
+        """The result of one or many `get`s in time, else SourceUnavailable(reason="deadline")."""
         try:
-            async with limit:
-                yield
+            return await within(seconds, questions)
         except TimeoutError:
             raise SourceUnavailable(
                 f"{self._name} did not answer in full within {seconds:g} s.", reason="deadline"
@@ -117,7 +118,7 @@ class Endpoint:
                 verify=_trust(self._url, self._ca_file),
                 trust_env=False,
                 follow_redirects=False,
-                timeout=None,  # noqa: S113 - law 3: the caller's deadline bounds the whole
+                timeout=None,  # noqa: S113 - law 3
                 limits=httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=_KEEPALIVE),
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             )

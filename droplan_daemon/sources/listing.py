@@ -101,10 +101,13 @@ def page_count(first: "Page[T]", per_page: int, word: str) -> int:
 
 
 def check_follows(first: "Page[T]", page: "Page[T]", word: str, *, last: bool) -> None:
-    """Give up at once on pages that cannot add up. Raises SourceDoubtful(reason="unstable")."""
-    whole = len(page.keys) == len(first.keys)
-    if page.total != first.total or not (last or whole):
+    """Give up at once on pages that cannot add up. Raises SourceDoubtful(`unstable`, `count_mismatch`)."""
+    if page.total != first.total:
         raise SourceDoubtful(f"The list of {word} changed while it was read.", reason="unstable")
+    if not last and len(page.keys) != len(first.keys):
+        raise SourceDoubtful(
+            f"The list of {word} ends before the {first.total} that its total says.", reason="count_mismatch"
+        )
 
 
 def foreign(following: str | None, base: str) -> bool:

@@ -65,8 +65,8 @@ class Metadata:
     async def identity(self) -> Identity:
         """Who we are. Raises SourceUnavailable (no answer), HostUnknown (one that cannot be believed)."""
         try:
-            async with self._endpoint.deadline(self._deadline):
-                body = await self._endpoint.get("/metadata/v1.json", json_only=False)
+            asked = self._endpoint.get("/metadata/v1.json", json_only=False)
+            body = await self._endpoint.within(self._deadline, asked)
         except SourceDenied as error:
             raise SourceUnavailable(str(error), reason="http_status", status=error.status) from error
         except SourceDoubtful as error:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
+    from droplan_daemon.lab.messages import Application
     from droplan_daemon.lab.world import World
     from droplan_daemon.model.fleet import Fleet
 
@@ -69,7 +70,7 @@ def api_pages(world: "World", path: str = "/v2/droplets", per_page: int = 200) -
 
 
 def polling(
-    cloud: Cloud,
+    cloud: "Application",
     poll: "Callable[[DigitalOcean, LabServer], Coroutine[Any, Any, None]]",
     *,
     tls: "ssl.SSLContext | None" = None,
@@ -102,7 +103,7 @@ def polling(
     asyncio.run(run())
 
 
-def gathered(cloud: Cloud, **options: Any) -> "Fleet":
+def gathered(cloud: "Application", **options: Any) -> "Fleet":
     """The Fleet of one poll of the emulated API."""
     fleets: list[Fleet] = []
 

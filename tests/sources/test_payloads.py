@@ -3,7 +3,7 @@
 import json
 import time
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -13,8 +13,11 @@ from droplan_daemon.errors import SourceDoubtful
 from droplan_daemon.lab.fleets import big_fleet
 from droplan_daemon.model.addresses import parse_address
 from droplan_daemon.model.fleet import Droplet, Peering, Skipped, Vpc
-from droplan_daemon.sources.payloads import DROPLETS, PEERINGS, VPCS, Kind, Page, Shared, read_page
+from droplan_daemon.sources.payloads import DROPLETS, PEERINGS, VPCS, Page, Shared, read_page
 from tests.sources.samples import Json, api_pages, body, droplet, networks
+
+if TYPE_CHECKING:
+    from droplan_daemon.sources.payloads import Kind
 
 
 def _read(raw: bytes) -> Page[Droplet]:
