@@ -14,19 +14,16 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from pyroute2.netlink.nfnetlink.nftsocket import (
-    nft_chain_msg,
-    nft_rule_msg,
-    nft_set_msg,
-    nft_table_msg,
-)
-
+from droplan_daemon.lean import bare
 from droplan_daemon.model.addresses import Family
 from droplan_daemon.model.ruleset import Action, AddressSet, Foreign, Hook, HookPoint, Rule, SetKind
 
 from . import nft_expr as ex
 from .nft_attrs import Attrs, expression, read
 from .nft_wire import NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, attribute, attributes, element_list
+
+with bare("pyroute2"):
+    from pyroute2.netlink.nfnetlink.nftsocket import nft_chain_msg, nft_rule_msg, nft_set_msg, nft_table_msg
 
 (
     NEWTABLE, GETTABLE, DELTABLE, NEWCHAIN, GETCHAIN, DELCHAIN, NEWRULE, GETRULE, DELRULE, NEWSET,

@@ -39,7 +39,9 @@ _IFF_LOOPBACK = 0x8  # linux/if.h
 def read_links() -> tuple[Link, ...]:
     """Every link but loopback, in the kernel's order. Blocking. Raises HostUnknown(reason="links")."""
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE) as kernel:
+        with socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE
+        ) as kernel:
             kernel.settimeout(_DEADLINE)
             kernel.bind((0, 0))
             links = list(_dumped(kernel, ifinfmsg, _RTM_GETLINK))
