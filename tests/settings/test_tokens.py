@@ -218,6 +218,35 @@ def test_a_token_in_the_wrong_place_is_never_shown(
     assert secret not in "\n".join(shown)
 
 
+SHORT = [
+    "[source]\ntoken = 'hunter-2'",
+    "[source]\ntoken_file = 'hunter-2'",
+    "[source]\ntoken_file = ['hunter-2']",
+    '[source]\ntoken_file = "hunter-2\\u0001"',
+    "[source]\napi_secret = 'hunter-2'",
+    "password = 'hunter-2' x",
+    "[source]\nurl = 'https://me:hunter-2@api.example.net'",
+    "mode = 'dop_v1_hunter-2'",
+    "dop_v1_hunter-2",
+]
+
+
+@pytest.mark.parametrize("text", SHORT)
+def test_a_secret_under_its_name_is_never_shown(file: Path, text: str) -> None:
+    """What stands under a key named for a secret, or in a URL's user, is masked however short it is."""
+    file.write_text(text.replace("dop_v1_hunter-2", "dop_v1_hunter2"))
+    with pytest.raises(ConfigInvalid) as caught:
+        load(file, {})
+    shown = describe(file, caught.value.problems) + repr(caught.value.problems)
+    assert "hunter" not in shown
+
+
+def test_a_token_in_place_of_its_file_is_recognised(faults: "Faults", canary: str) -> None:
+    """A token as token_file is told as what it is, not as a file that does not exist."""
+    (problem,) = faults(f"[source]\ntoken_file = '{canary}'", need_token=True)
+    assert "must be the path of a file, not the secret itself" in problem.message
+
+
 def test_no_token_in_warnings(file: Path, canary: str) -> None:
     """Nor does a warning repeat one."""
     file.write_text("")
