@@ -70,6 +70,11 @@ class Daemon:
         shortcut.chmod(0o755)
         return shortcut.parent
 
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended; None: it has not."""
+        return self._process.poll() if self._process else None
+
     async def start(self) -> None:
         """Start it; `ready` waits for it."""
         for name in ("state", "run"):
@@ -132,9 +137,8 @@ class Daemon:
         return [sys.executable, "-m", "droplan_daemon", *arguments, "--config", config]
 
     def _check(self) -> None:
-        code = self._process.poll() if self._process else None
-        if code is not None:
-            raise Fatal(f"The daemon of {self.machine.name} ended with {code}: {self.said()}")
+        if self.exit_code is not None:
+            raise Fatal(f"The daemon of {self.machine.name} ended with {self.exit_code}: {self.said()}")
 
     def _hear(self) -> None:
         if self._notes is None:

@@ -13,7 +13,7 @@ import os
 import signal
 import stat
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +54,20 @@ class Note:
     @contextmanager
     def held(self) -> "Iterator[None]":
         """While this lasts, ours is the running lab. Raises Fatal when there is one already."""
+        made = not self._folder.exists()
+        lock = self._open_lock()
+        try:
+            yield
+        finally:
+            # In this order: who finds no lock file makes another one, who has it open sees it is gone.
+            for name in (_NOTE, _LOCK):
+                (self._folder / name).unlink(missing_ok=True)
+            os.close(lock)
+            if made:
+                with suppress(OSError):
+                    self._folder.rmdir()
+
+    def _open_lock(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -63,13 +77,10 @@ class Note:
             raise NotPermitted(
                 f"Cannot use {self._folder}: set RUNTIME_DIRECTORY to another folder."
             ) from error
-        try:
-            if not _locked(lock):
-                raise Fatal("A lab is running already: use it, or end it with `droplan lab down`.")
-            yield
-            (self._folder / _NOTE).unlink(missing_ok=True)
-        finally:
-            os.close(lock)
+        if _locked(lock) and os.fstat(lock).st_nlink:
+            return lock
+        os.close(lock)
+        raise Fatal("A lab is running already: use it, or end it with `droplan lab down`.")
 
     def write(self, running: Running) -> None:
         """Say where things are now."""
@@ -116,14 +127,14 @@ class Note:
         except OSError:
             return False
         try:
-            return not _locked(lock)
+            return not _locked(lock, fcntl.LOCK_SH)
         finally:
             os.close(lock)
 
 
-def _locked(lock: int) -> bool:
+def _locked(lock: int, how: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -169,7 +169,7 @@ class Site:
     async def _move_in(self, droplet: "LabDroplet") -> None:
         vpc = self.world.vpcs[droplet.vpc]
         if vpc.id not in self.topology.segments:
-            self.topology.add_segment(vpc.id, (wiring.gateway(vpc),))
+            self.topology.add_segment(vpc.id, (wiring.gateway(vpc),), routed=True)
         taken = droplet.name in self.topology.machines
         name = f"{droplet.name}-{droplet.id}" if taken else droplet.name
         plan = wiring.machine_of(droplet, name, self.world)

@@ -75,7 +75,6 @@ class Topology:
         self._machines: dict[str, tuple[Namespace, tuple[str, ...]]] = {}
         try:
             self.provider.call(_wake)
-            self.provider.call(_forward)
         except BaseException:
             self.close()
             raise
@@ -108,12 +107,24 @@ class Topology:
         """The namespace of a machine; KeyError when there is none of this name."""
         return self._machines[machine][0]
 
-    def add_segment(self, name: str, addresses: tuple[str, ...] = (), routes: tuple[Route, ...] = ()) -> None:
-        """Lay a wire; `addresses` (with prefix length) and `routes` are the provider's own on it."""
+    def add_segment(
+        self,
+        name: str,
+        addresses: tuple[str, ...] = (),
+        routes: tuple[Route, ...] = (),
+        *,
+        routed: bool = False,
+    ) -> None:
+        """Lay a wire; `addresses` (with prefix length) and `routes` are the provider's own on it.
+
+        `routed`: the provider passes on what comes from this wire for another one.
+        """
         number = len(self._segments)
         bridge, mac = f"wire{number}", f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"
         self.provider.call(_lay, bridge, mac)
         self.provider.call(_configure, Nic(bridge, mac, name, addresses, routes))
+        if routed:
+            self.provider.call(_switch, f"net/ipv4/conf/{bridge}/forwarding", "1")
         self._segments[name] = bridge
 
     def add(self, machine: Machine) -> Namespace:
@@ -167,13 +178,14 @@ def _index(links: Any, name: str) -> int:
 
 
 def _wake() -> None:
+    # Else Linux answers for any address of its own on any wire, and the private network leaks.
+    _switch("net/ipv4/conf/all/arp_ignore", "1")
     with _links() as links:
         links.link("set", index=_index(links, "lo"), state="up")
 
 
-def _forward() -> None:
-    # Peered VPCs reach each other through the provider.
-    Path("/proc/sys/net/ipv4/ip_forward").write_text("1", encoding="ascii")
+def _switch(name: str, value: str) -> None:
+    Path("/proc/sys", name).write_text(value, encoding="ascii")
 
 
 def _lay(bridge: str, mac: str) -> None:
@@ -192,7 +204,7 @@ def _plug(port: str, bridge: str, nic: Nic, namespace: int) -> None:
 
 def _configure(nic: Nic) -> None:
     # Router advertisements and solicitations are noise that a capture of the lab should not show.
-    Path(f"/proc/sys/net/ipv6/conf/{nic.name}/accept_ra").write_text("0", encoding="ascii")
+    _switch(f"net/ipv6/conf/{nic.name}/accept_ra", "0")
     with _links() as links:
         index = _index(links, nic.name)
         _assign(links, index, nic.addresses)

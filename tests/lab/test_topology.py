@@ -162,12 +162,17 @@ def test_machines_of_one_segment_reach_each_other(topology: Topology) -> None:
 
 
 def test_segments_are_apart(topology: Topology) -> None:
-    """A machine that is not plugged into a segment does not reach those that are."""
+    """A machine that is not plugged into a segment does not reach its addresses, by whatever route."""
     topology.add_segment("vpc", ("10.10.0.1/20",))
     member = topology.add(machine("member", 11, Nic("eth1", "04:01:00:00:11:02", "vpc", ("10.10.0.11/20",))))
     stranger = topology.add(machine("stranger", 66))
-    assert not connects(stranger, member, "10.10.0.11")
     assert connects(stranger, member, "203.0.113.11")
+    for route in EVERYTHING[0], Route("0.0.0.0/0", "203.0.113.1"):
+        plan = Machine(
+            "other", (Nic("eth0", "04:01:00:00:67:01", "internet", ("203.0.113.67/24",), (route,)),)
+        )
+        assert not connects(topology.add(plan), member, "10.10.0.11")
+        topology.remove("other")
 
 
 def test_the_provider_answers_at_the_metadata_address(topology: Topology) -> None:
@@ -188,8 +193,8 @@ def test_the_provider_answers_at_the_metadata_address(topology: Topology) -> Non
 
 def test_the_provider_routes_between_segments_for_those_who_have_a_route(topology: Topology) -> None:
     """Two private segments are joined by routes through the provider, the source address kept."""
-    topology.add_segment("vpc-a", ("10.10.0.1/20",))
-    topology.add_segment("vpc-b", ("10.20.0.1/20",))
+    topology.add_segment("vpc-a", ("10.10.0.1/20",), routed=True)
+    topology.add_segment("vpc-b", ("10.20.0.1/20",), routed=True)
     over = {"vpc-a": Route("10.20.0.0/20", "10.10.0.1"), "vpc-b": Route("10.10.0.0/20", "10.20.0.1")}
     a = topology.add(
         Machine("a", (Nic("eth1", "04:01:00:00:0a:02", "vpc-a", ("10.10.0.5/20",), (over["vpc-a"],)),))
