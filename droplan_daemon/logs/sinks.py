@@ -71,13 +71,13 @@ class JournalSink:
     def __init__(self, path: Path, fallback: StreamSink) -> None:
         self._path = str(path)
         self._fallback = fallback
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        self._socket.setblocking(False)
 
     def write(self, event: "Mapping[str, Any]") -> None:
-        """Send one event. Not connected: journald may be restarted, and its socket with it."""
+        """Send one event. A socket for each: events are rare, and journald and its socket come and go."""
         try:
-            self._socket.sendto(journal_datagram(event), self._path)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+                sender.setblocking(False)
+                sender.sendto(journal_datagram(event), self._path)
         except OSError:
             self._fallback.write(event)
 
