@@ -2,7 +2,8 @@
 
 Laws:
 1. READY is told once for each configuration, after an outcome whose ruleset was read back.
-2. A lasting trouble is told when it begins, when it ends, and once a minute between.
+2. A lasting trouble is told when it begins, when it ends, and once a minute between. Troubles
+   of cycles end with a good cycle, those of a state file when it can be written.
 3. Telling never fails the daemon: a state file that cannot be written is one more trouble.
 """
 
@@ -23,8 +24,13 @@ if TYPE_CHECKING:
     from .errors import ConfigInvalid, DroplanError, Problem
     from .logs.conditions import Conditions
     from .model.budget import Budget
+    from .model.host import Host
     from .model.policy import Policy
     from .reconcile import Outcome
+
+
+# What `report` calls an error of no kind that anybody foresaw.
+_CRASHED = "cycle.failed"
 
 
 class Herald:
@@ -48,6 +54,8 @@ class Herald:
         self._log = structlog.get_logger()
         self._standing = Standing(policy)
         self._ready = False
+        self._remembered: Host | None = None
+        self._troubles: frozenset[str] = frozenset()
 
     def cautions(self, warnings: "tuple[Problem, ...]") -> None:
         """Mistakes of the configuration that one can run with."""
@@ -103,11 +111,13 @@ class Herald:
         self._publish(budget)
 
     def crashed(self) -> None:
-        """An exception that nobody foresaw is being handled: tell all of it."""
-        self._log.exception("cycle.crashed")
+        """An exception that nobody foresaw is being handled: tell all of it, once."""
+        if _CRASHED not in self._troubles:
+            self._log.exception("cycle.crashed")
 
     def _good(self, outcome: "report.Good", now: float, budget: "Budget | None") -> None:
-        self._relief()
+        self._relief(self._troubles)
+        self._troubles = frozenset()
         before, world = self._standing.world, outcome.world
         self._standing = replace(
             self._standing,
@@ -120,8 +130,8 @@ class Herald:
             self._say(*(("warning", "policy.warning", {"message": text}) for text in world.warnings))
         if isinstance(outcome, Committed):
             self._say(report.changes(outcome))
-        if before is None or before.host != world.host:
-            self._keep(lambda: self._store.remember(world.host))
+        if self._remembered != world.host:
+            self._remember(world.host)
         if not self._ready:
             self._ready = True
             self._notifier.ready(self._line(budget))
@@ -129,16 +139,17 @@ class Herald:
         self._notifier.status(self._line(budget))
 
     def _trouble(self, error: "DroplanError", age: float | None) -> None:
-        """One trouble at a time: another one means that the first has ended."""
         level, event, fields = report.trouble(error, age)
-        self._relief(but=event)
+        self._troubles |= {event}
+        self._enter(level, event, fields)
+
+    def _enter(self, level: str, event: str, fields: dict[str, Any]) -> None:
         if spell := self._conditions.enter(event):
             self._say((level, event, {**fields, "times": spell.times if spell.times > 1 else None}))
 
-    def _relief(self, but: str = "") -> None:
-        for name in self._conditions.holding():
-            spell = self._conditions.leave(name) if name != but else None
-            if spell:
+    def _relief(self, names: "frozenset[str]") -> None:
+        for name in sorted(names):
+            if spell := self._conditions.leave(name):
                 self._say(("info", f"{name}.over", {"after_s": round(spell.seconds), "times": spell.times}))
 
     def _say(self, *events: report.Event) -> None:
@@ -151,15 +162,25 @@ class Herald:
 
     def _publish(self, budget: "Budget | None") -> None:
         status = report.as_dict(self._standing, budget, self._clock.now())
-        self._keep(lambda: self._store.publish({**self._about, **status, "ready": self._ready}))
+        self._kept(
+            "status.write.failed",
+            lambda: self._store.publish({**self._about, **status, "ready": self._ready}),
+        )
 
-    def _keep(self, write: "Callable[[], None]") -> None:
+    def _remember(self, host: "Host") -> None:
+        """Tried again after the next good cycle when it fails."""
+        if self._kept("state.write.failed", lambda: self._store.remember(host)):
+            self._remembered = host
+
+    def _kept(self, condition: str, write: "Callable[[], None]") -> bool:
         try:
             write()
         except StoreFailed as error:
-            level, event, fields = report.trouble(error, None)
-            if self._conditions.enter(event):
-                self._say((level, event, fields))
+            level, _, fields = report.trouble(error, None)
+            self._enter(level, condition, fields)
+            return False
+        self._relief(frozenset({condition}))
+        return True
 
 
 def _first(error: "ConfigInvalid") -> str:

@@ -1,8 +1,8 @@
 """What must hold before a Plan may be carried out. PURE.
 
 Laws:
-1. A Fleet that this Droplet is not in, or whose answer hides what the Policy asks about, is
-   no ground for any change.
+1. A Fleet that this Droplet is not in, that knows no address of it, or whose answer hides what
+   the Policy asks about, is no ground for any change.
 2. A Droplet whose entry could not be read this time is not gone: what is known of it stays.
    When nothing is known, nobody is removed until the entry can be read again.
 """
@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .errors import Refusal
+from .model.fleet import InterfaceKind
 from .model.policy import Scope
 from .model.ruleset import SetKind
+from .policy.compile import managed_interface
 
 if TYPE_CHECKING:
     from .model.fleet import Droplet, Fleet
@@ -43,8 +45,11 @@ def examine(policy: "Policy", fleet: "Fleet", host: "Host", previous: "Fleet | N
             "is the token of another account or team?",
             reason="self_missing",
         )
-    _require_tags(policy, carried)
-    _require_vpcs(policy, carried)
+    open_to_peers = _open_to_peers(policy, host)
+    if open_to_peers:
+        _require_addresses(own, open_to_peers)
+        _require_tags(policy, carried)
+        _require_vpcs(policy, carried, own)
     return Evidence(carried, own, hold_removals=unknown)
 
 
@@ -61,6 +66,26 @@ def _carry(fleet: "Fleet", previous: "Fleet | None") -> "tuple[Fleet, bool]":
     return replace(fleet, droplets=tuple(droplets)), len(known) < len(missing)
 
 
+def _open_to_peers(policy: "Policy", host: "Host") -> list[InterfaceKind]:
+    """Where it matters who is a peer."""
+    return [
+        kind
+        for kind in InterfaceKind
+        if managed_interface(policy, host, kind) and policy.on(kind).allow_peers
+    ]
+
+
+def _require_addresses(own: "Droplet", kinds: list[InterfaceKind]) -> None:
+    """An answer without our own addresses lacks other Droplets' too, and would shut them out."""
+    for kind in kinds:
+        if not own.addresses(kind):
+            raise Refusal(
+                f"the answer has no {kind} address of this Droplet ({own.name}, id {own.id}), though it "
+                f"has a {kind} interface: nothing is changed until the answer has one",
+                reason="addresses_hidden",
+            )
+
+
 def _require_tags(policy: "Policy", fleet: "Fleet") -> None:
     if policy.peers.tag is not None and not any(droplet.tags for droplet in fleet.droplets):
         raise Refusal(
@@ -70,13 +95,20 @@ def _require_tags(policy: "Policy", fleet: "Fleet") -> None:
         )
 
 
-def _require_vpcs(policy: "Policy", fleet: "Fleet") -> None:
-    if policy.peers.scope is Scope.VPC and not any(droplet.vpc for droplet in fleet.droplets):
+def _require_vpcs(policy: "Policy", fleet: "Fleet", own: "Droplet") -> None:
+    if policy.peers.scope is not Scope.VPC or own.vpc is not None:
+        return
+    if any(droplet.vpc for droplet in fleet.droplets):
         raise Refusal(
-            "peers.scope is 'vpc', but no Droplet of the answer has a VPC: "
-            "give the token the scope vpc:read, or set peers.scope to 'region' or 'account'",
-            reason="vpcs_hidden",
+            f"peers.scope is 'vpc', but this Droplet ({own.name}, id {own.id}) has no VPC in the answer: "
+            "set peers.scope to 'region' or 'account'",
+            reason="no_vpc",
         )
+    raise Refusal(
+        "peers.scope is 'vpc', but no Droplet of the answer has a VPC: "
+        "give the token the scope vpc:read, or set peers.scope to 'region' or 'account'",
+        reason="vpcs_hidden",
+    )
 
 
 def held(desired: "Ruleset", observed: "Ruleset | None") -> "Ruleset":

@@ -8,6 +8,7 @@ from droplan_daemon.checkpoint import StateFiles
 from droplan_daemon.clock import SystemClock
 from droplan_daemon.daemon import Parts
 from droplan_daemon.errors import HostUnknown
+from droplan_daemon.model.fleet import InterfaceKind
 from droplan_daemon.model.host import Host
 from droplan_daemon.model.policy import Scope
 from droplan_daemon.reconcile import Cycle
@@ -83,6 +84,7 @@ def _finder(settings: Settings) -> "DropletFinder":
         metadata=Metadata(url, now=CLOCK.now) if url else None,
         links=read_links,
         remembered=store(settings).recall(),
+        needed=[kind for kind in InterfaceKind if settings.policy.on(kind).managed],
     )
 
 

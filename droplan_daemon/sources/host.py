@@ -4,8 +4,9 @@ Laws:
 1. Metadata knows best and are asked first; a different id there beats whatever is remembered.
 2. Where they are silent, the Fleet's one Droplet whose addresses are on this machine's links is
    us; else we are who we were.
-3. An interface is found by its MAC or by its addresses. One that should be there and is not is
-   HostUnknown: rules for a name that nothing carries would guard nothing.
+3. An interface is found by its MAC or by its addresses. A *needed* one that should be there and
+   is not is HostUnknown: rules for a name that nothing carries would guard nothing. Another one
+   is None then, for it concerns nobody.
 """
 
 import asyncio
@@ -17,18 +18,21 @@ from droplan_daemon.model.fleet import InterfaceKind
 from droplan_daemon.model.host import Host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from droplan_daemon.model.fleet import Droplet, Fleet
     from droplan_daemon.model.host import Link
 
     from .metadata import Identity, Metadata, Nic
 
+KINDS = (InterfaceKind.PRIVATE, InterfaceKind.PUBLIC)
+
 
 class DropletFinder:
     """A HostFinder. `metadata` None: never ask; `links` blocks and gives this machine's links.
 
-    `remembered` is the Host of an earlier start; what is found later takes its place.
+    `remembered` is the Host of an earlier start; what is found later takes its place. `needed`
+    are the kinds of interfaces that must be found if this Droplet has them.
     """
 
     def __init__(
@@ -37,16 +41,21 @@ class DropletFinder:
         metadata: "Metadata | None",
         links: "Callable[[], tuple[Link, ...]]",
         remembered: Host | None = None,
+        needed: "Collection[InterfaceKind]" = KINDS,
     ) -> None:
         self._metadata = metadata
         self._links = links
         self._remembered = remembered
+        self._needed = needed
 
     async def locate(self, fleet: "Fleet") -> Host:
         """The Host. Raises HostUnknown."""
         links = await asyncio.to_thread(self._links)
         identity = await self._identity()
-        host = by_identity(identity, links) if identity else self._without_metadata(fleet, links)
+        if identity:
+            host = by_identity(identity, links, self._needed)
+        else:
+            host = self._without_metadata(fleet, links)
         self._remembered = host
         return host
 
@@ -63,22 +72,29 @@ class DropletFinder:
 
     def _without_metadata(self, fleet: "Fleet", links: "Sequence[Link]") -> Host:
         try:
-            return by_addresses(fleet, links)
+            return by_addresses(fleet, links, self._needed)
         except HostUnknown:
             if self._remembered is None:
                 raise
-            return by_memory(self._remembered, links)
+            return by_memory(self._remembered, links, self._needed)
 
 
-def by_identity(identity: "Identity", links: "Sequence[Link]") -> Host:
+def by_identity(
+    identity: "Identity", links: "Sequence[Link]", needed: "Collection[InterfaceKind]" = KINDS
+) -> Host:
     """The Host that the metadata name. Raises HostUnknown(`interface_missing`, `interface_ambiguous`)."""
-    private, public = (
-        _name_by_mac(nic, kind, links) if (nic := identity.nic(kind)) else None for kind in _KINDS
-    )
+
+    def find(kind: InterfaceKind) -> str | None:
+        nic = identity.nic(kind)
+        return _name_by_mac(nic, kind, links) if nic else None
+
+    private, public = (_if_needed(find, kind, needed) for kind in KINDS)
     return Host(identity.droplet_id, private, public, "metadata")
 
 
-def by_addresses(fleet: "Fleet", links: "Sequence[Link]") -> Host:
+def by_addresses(
+    fleet: "Fleet", links: "Sequence[Link]", needed: "Collection[InterfaceKind]" = KINDS
+) -> Host:
     """The Droplet whose addresses are here. Raises HostUnknown(`not_in_fleet`, `ambiguous`, …)."""
     here = frozenset[bytes]().union(*(link.addresses for link in links))
     ours = [d for d in fleet.droplets if not here.isdisjoint(d.private) or not here.isdisjoint(d.public)]
@@ -95,24 +111,42 @@ def by_addresses(fleet: "Fleet", links: "Sequence[Link]") -> Host:
             " let it reach the metadata service, which knows.",
             reason="ambiguous",
         )
-    private, public = (_name_by_address(ours[0], kind, links) for kind in _KINDS)
+
+    def find(kind: InterfaceKind) -> str | None:
+        return _name_by_address(ours[0], kind, links)
+
+    private, public = (_if_needed(find, kind, needed) for kind in KINDS)
     return Host(ours[0].id, private, public, "addresses")
 
 
-def by_memory(remembered: Host, links: "Sequence[Link]") -> Host:
+def by_memory(remembered: Host, links: "Sequence[Link]", needed: "Collection[InterfaceKind]" = KINDS) -> Host:
     """The Host of an earlier start, if its interfaces are still there. Raises HostUnknown."""
     there = {link.name for link in links}
-    for name in (remembered.private, remembered.public):
+
+    def find(kind: InterfaceKind) -> str | None:
+        name = remembered.interface(kind)
         if name is not None and name not in there:
             raise HostUnknown(
                 f"The interface {name} of an earlier start is gone ({_seen(links)}):"
                 " let droplan reach the metadata service.",
                 reason="interface_missing",
             )
-    return replace(remembered, learned="state")
+        return name
+
+    private, public = (_if_needed(find, kind, needed) for kind in KINDS)
+    return replace(remembered, private=private, public=public, learned="state")
 
 
-_KINDS = (InterfaceKind.PRIVATE, InterfaceKind.PUBLIC)
+def _if_needed(
+    find: "Callable[[InterfaceKind], str | None]", kind: InterfaceKind, needed: "Collection[InterfaceKind]"
+) -> str | None:
+    """The interface of this kind; None where it cannot be told and nobody needs it."""
+    try:
+        return find(kind)
+    except HostUnknown:
+        if kind in needed:
+            raise
+        return None
 
 
 def _name_by_mac(nic: "Nic", kind: InterfaceKind, links: "Sequence[Link]") -> str:
