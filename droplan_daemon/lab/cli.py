@@ -38,6 +38,9 @@ examples:
 """
 
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Mount `lab` under droplan's command line; what it parses has `main` as its `command`."""
     lab = subparsers.add_parser(
@@ -110,7 +113,12 @@ def _runtime_folder(environ: "Mapping[str, str]") -> Path:
 
 def _run(work: "Coroutine[object, object, None]") -> None:
     """Raises CancelledError when a signal ended it."""
-    asyncio.run(_until_signalled(work))
+    try:
+        asyncio.run(_until_signalled(work))
+    finally:
+        # Everything is cleaned up; what is left is to say so and to exit with the right code.
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_IGN)
 
 
 async def _until_signalled(work: "Coroutine[object, object, None]") -> None:
@@ -121,7 +129,7 @@ async def _until_signalled(work: "Coroutine[object, object, None]") -> None:
         if task is not None and not task.cancelling():
             task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         loop.add_signal_handler(number, end)
     await work
 
