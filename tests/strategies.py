@@ -1,7 +1,6 @@
 """Random Rulesets and transactions over a world so small that everything collides."""
 
 from ipaddress import IPv4Network, ip_network
-from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
@@ -45,9 +44,6 @@ from droplan_daemon.model.ruleset import (
     Verdict,
     ruleset,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SETS = {
     "four": (Family.IPV4, SetKind.HOSTS, 16),
@@ -101,17 +97,19 @@ _states = st.builds(State, st.frozensets(st.sampled_from(CtState), min_size=1, m
 
 
 @st.composite
-def matches(draw: "Callable[..., object]", sets: tuple[str, ...]) -> tuple[Match, ...]:
+def matches(draw: st.DrawFn, sets: tuple[str, ...]) -> tuple[Match, ...]:
     """Matches in the order in which the compiler writes them."""
-    found: list[object] = []
+    found: list[Match] = []
     if draw(st.booleans()):
         found.append(
             Interface(
                 str(draw(st.sampled_from(["eth0", "eth1", "a-very-long-nam"]))), bool(draw(st.booleans()))
             )
         )
-    found += [draw(_states)] if draw(st.booleans()) else []
-    found += [Reply()] if draw(st.booleans()) else []
+    if draw(st.booleans()):
+        found.append(draw(_states))
+    if draw(st.booleans()):
+        found.append(Reply())
     family = draw(st.sampled_from(Family))
     usable = [name for name in sets if SETS[name][0] is family]
     if usable and draw(st.booleans()):
@@ -119,9 +117,9 @@ def matches(draw: "Callable[..., object]", sets: tuple[str, ...]) -> tuple[Match
     if usable and draw(st.booleans()):
         found.append(draw(st.builds(To, st.sampled_from(usable), st.just(family))))
     if draw(st.booleans()):
-        icmp = st.builds(lambda span: Icmp(family, *span), _span(254))  # type: ignore[arg-type]
+        icmp = st.builds(lambda span: Icmp(family, *span), _span(254))
         found.append(draw(st.one_of(_transports, icmp)))
-    return tuple(found)  # type: ignore[arg-type]
+    return tuple(found)
 
 
 def verdicts(entered: tuple[str, ...]) -> st.SearchStrategy[Verdict | None]:
@@ -151,13 +149,13 @@ def chain_of(name: str, sets: tuple[str, ...], chains: tuple[str, ...]) -> st.Se
 
 
 @st.composite
-def rulesets(draw: "Callable[..., object]") -> Ruleset:
-    names = tuple(sorted(draw(st.sets(st.sampled_from(sorted(SETS))))))  # type: ignore[call-overload]
-    chains = tuple(sorted(draw(st.sets(st.sampled_from(CHAINS)))))  # type: ignore[call-overload]
+def rulesets(draw: st.DrawFn) -> Ruleset:
+    names = tuple(sorted(draw(st.sets(st.sampled_from(sorted(SETS))))))
+    chains = tuple(sorted(draw(st.sets(st.sampled_from(CHAINS)))))
     return ruleset(
-        tuple(draw(address_set(name)) for name in names),  # type: ignore[arg-type]
-        tuple(draw(chain_of(name, names, chains)) for name in chains),  # type: ignore[arg-type]
-        str(draw(st.sampled_from(["", "managed by droplan"]))),
+        tuple(draw(address_set(name)) for name in names),
+        tuple(draw(chain_of(name, names, chains)) for name in chains),
+        draw(st.sampled_from(["", "managed by droplan"])),
     )
 
 
