@@ -112,9 +112,9 @@ def matches(draw: st.DrawFn, sets: tuple[str, ...]) -> tuple[Match, ...]:
         found.append(Reply())
     family = draw(st.sampled_from(Family))
     usable = [name for name in sets if SETS[name][0] is family]
-    if usable and draw(st.booleans()):
+    if draw(st.booleans()) and usable:
         found.append(draw(st.builds(From, st.sampled_from(usable), st.just(family))))
-    if usable and draw(st.booleans()):
+    if draw(st.booleans()) and usable:
         found.append(draw(st.builds(To, st.sampled_from(usable), st.just(family))))
     if draw(st.booleans()):
         icmp = st.builds(lambda span: Icmp(family, *span), _span(254))
