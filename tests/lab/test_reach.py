@@ -1,14 +1,18 @@
 """The table of the demonstration: what it says, and what it complains about."""
 
+import asyncio
 import io
+import subprocess
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from droplan_daemon.lab.console import Console, Ink, wants_colour
 from droplan_daemon.lab.probe import Verdict
-from droplan_daemon.lab.reach import NETWORKS, Finding, Station, complaint, everybody, peers_only
+from droplan_daemon.lab.reach import NETWORKS, Finding, Station, complaint, everybody, peers_only, survey
 from droplan_daemon.lab.table import table
+from droplan_daemon.lab.talk import Service
+from droplan_daemon.lab.topology import Machine, Nic, Topology
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,3 +120,36 @@ def test_what_is_not_as_it_must_be_is_named(
         assert wrong is (sentence is not None)
         if sentence:
             assert sentence.startswith(f"From {origin.label} to mysql-1 over eth0 is '{findings[1].word}'")
+
+
+@pytest.mark.kernel
+def test_who_must_get_in_has_a_second_chance_and_who_must_not_has_none() -> None:
+    """A door that is shut for the first second and a half is open to a peer, and shut to a stranger."""
+
+    def nft(machine: "Namespace", script: str) -> None:
+        machine.call(subprocess.run, ["nft", "-f", "-"], input=script.encode(), check=True, timeout=10)
+
+    async def scene(topology: Topology) -> list[tuple[str, str, str]]:
+        topology.add_segment("wire")
+        peer, stranger, two = (
+            topology.add(Machine(str(n), (Nic("eth1", f"04:01:00:00:00:0{n}", "wire", (f"10.0.0.{n}/24",)),)))
+            for n in (1, 2, 3)
+        )
+        target = Station("target", two, True, {"eth1": ("10.0.0.3",), "eth0": ("203.0.113.3",)})
+        origins = [
+            Station("peer", peer, True, {"eth1": ("10.0.0.1",)}),
+            Station("stranger", stranger, False, {"eth1": ("10.0.0.2",)}),
+        ]
+        nft(
+            two,
+            "table inet t { chain c { type filter hook prerouting priority 0; meta l4proto tcp drop; }; }",
+        )
+        async with Service(two, 22):
+            asyncio.get_running_loop().call_later(1.5, nft, two, "delete table inet t")
+            return [(f.origin.label, f.network, f.word) for f in await survey(origins, [target], peers_only)]
+
+    with Topology() as topology:
+        found = asyncio.run(scene(topology))
+    expected = [("peer", "open"), ("stranger", "drop")]
+    assert expected == [(origin, word) for origin, network, word in found if network == "eth1"]
+    assert {"-"} == {word for _, network, word in found if network == "eth0"}
