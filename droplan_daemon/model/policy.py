@@ -5,8 +5,12 @@ Law: a Policy knows nothing of files or of the environment; `settings` makes it 
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from .fleet import InterfaceKind
+
+if TYPE_CHECKING:
+    from .selector import Selector
 
 
 class Mode(StrEnum):
@@ -52,12 +56,110 @@ class Peers:
     tag: str | None = None
 
 
+class Outbound(StrEnum):
+    """What happens to outbound traffic that no rule allows."""
+
+    ACCEPT = "accept"
+    DROP = "drop"
+
+
 @dataclass(frozen=True, slots=True)
 class InterfacePolicy:
-    """What holds on one interface. Managed means: default-deny inbound on it."""
+    """What holds on one interface. Managed means: default-deny inbound on it.
+
+    `outbound` drop: default-deny outbound too; on an interface that is not managed it says nothing.
+    """
 
     managed: bool
     allow_peers: bool
+    outbound: Outbound = Outbound.ACCEPT
+
+
+class PortProtocol(StrEnum):
+    """What an operator may name in `ports`."""
+
+    TCP = "tcp"
+    UDP = "udp"
+    ICMP = "icmp"
+    ICMPV6 = "icmpv6"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """A protocol and, for tcp and udp, an inclusive range of destination ports (1 to 65535)."""
+
+    protocol: PortProtocol
+    first: int = 0
+    last: int = 0
+
+    def __str__(self) -> str:
+        if not self.first:
+            return self.protocol.value
+        span = str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+        return f"{span}/{self.protocol}"
+
+
+class Direction(StrEnum):
+    """Seen from the Droplet that enforces the rule."""
+
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """One `[[allow]]`: on the Droplets that `on` picks, traffic from (or to) `who` on these ports.
+
+    No `ports`: every protocol and port.
+    """
+
+    name: str
+    on: "Selector"
+    who: "Selector"
+    direction: Direction = Direction.INBOUND
+    ports: tuple[Ports, ...] = ()
+    interface: InterfaceKind = InterfaceKind.PRIVATE
+
+
+class Lifeline(StrEnum):
+    """What stays alive under default-deny, unless it is switched off by name."""
+
+    ICMP_ERRORS = "icmp-errors"
+    NEIGHBOUR_DISCOVERY = "neighbour-discovery"
+    DHCP = "dhcp"
+    DNS = "dns"
+    NTP = "ntp"
+    METADATA = "metadata"
+    API = "api"
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceOverride:
+    """The keys of an interface section that an override sets; None: as it was."""
+
+    managed: bool | None = None
+    allow_peers: bool | None = None
+    outbound: Outbound | None = None
+
+
+class Unset(StrEnum):
+    """A value that was not given, where None means something."""
+
+    UNSET = "unset"
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """One `[[override]]`: for the Droplets that `on` picks. Later ones win, key by key.
+
+    `denied_log` is a Rate, None for "off", or UNSET.
+    """
+
+    on: "Selector"
+    mode: Mode | None = None
+    private: InterfaceOverride = InterfaceOverride()
+    public: InterfaceOverride = InterfaceOverride()
+    denied_log: Rate | Unset | None = Unset.UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +171,9 @@ class Policy:
     private: InterfacePolicy = InterfacePolicy(managed=True, allow_peers=True)
     public: InterfacePolicy = InterfacePolicy(managed=False, allow_peers=False)
     denied_log: Rate | None = Rate(60, Unit.MINUTE)
+    allows: tuple[Allow, ...] = ()
+    overrides: tuple[Override, ...] = ()
+    lifelines: frozenset[Lifeline] = frozenset(Lifeline)
 
     def on(self, kind: InterfaceKind) -> InterfacePolicy:
         """The part that concerns one kind of interface."""
