@@ -16,24 +16,28 @@ from typing import TYPE_CHECKING
 from .errors import CommitRejected
 from .model.plan import (
     AddElements,
+    AddEntries,
     CreateChain,
+    CreateMap,
     CreateSet,
     CreateTable,
     DeleteChain,
+    DeleteMap,
     DeleteRule,
     DeleteSet,
     DeleteTable,
     InsertRule,
     RemoveElements,
+    RemoveEntries,
 )
-from .model.ruleset import Chain, From, Ruleset, SetKind, To
+from .model.ruleset import Chain, Dispatch, From, PortMap, Ruleset, SetKind, To, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .model.addresses import Element
     from .model.plan import Change, Plan
-    from .model.ruleset import AddressSet, Rule
+    from .model.ruleset import AddressSet, PortEntry, Rule
 
 
 class _Impossible(Exception):
@@ -55,8 +59,12 @@ def apply(plan: "Plan", ruleset: "Ruleset | None") -> "Ruleset | None":
 def _canonical(ruleset: "Ruleset | None") -> "Ruleset | None":
     if ruleset is None:
         return None
-    sets, chains = sorted(ruleset.sets.items()), sorted(ruleset.chains.items())
-    return replace(ruleset, sets=dict(sets), chains=dict(chains))
+    return replace(
+        ruleset,
+        sets=dict(sorted(ruleset.sets.items())),
+        maps=dict(sorted(ruleset.maps.items())),
+        chains=dict(sorted(ruleset.chains.items())),
+    )
 
 
 def _change(change: "Change", ruleset: "Ruleset | None") -> "Ruleset | None":
@@ -69,6 +77,8 @@ def _change(change: "Change", ruleset: "Ruleset | None") -> "Ruleset | None":
         return None
     if isinstance(change, CreateSet | DeleteSet | AddElements | RemoveElements):
         return replace(ruleset, sets=_change_sets(change, ruleset))
+    if isinstance(change, CreateMap | DeleteMap | AddEntries | RemoveEntries):
+        return replace(ruleset, maps=_change_maps(change, ruleset))
     return replace(ruleset, chains=_change_chains(change, ruleset))
 
 
@@ -82,7 +92,7 @@ def _change_sets(
 ) -> "dict[str, AddressSet]":
     sets = dict(ruleset.sets)
     if isinstance(change, CreateSet):
-        _require(change.set.name not in sets, errno.EEXIST)
+        _require(change.set.name not in sets and change.set.name not in ruleset.maps, errno.EEXIST)
         return sets | {change.set.name: change.set}
     name = change.name if isinstance(change, DeleteSet) else change.set
     _require(name in sets, errno.ENOENT)
@@ -121,6 +131,40 @@ def _disjoint(ranges: "Iterable[Element]", width: int) -> bool:
     return all(a[width:] < b[:width] for a, b in pairwise(ordered))
 
 
+def _change_maps(
+    change: CreateMap | DeleteMap | AddEntries | RemoveEntries, ruleset: Ruleset
+) -> dict[str, PortMap]:
+    maps = dict(ruleset.maps)
+    if isinstance(change, CreateMap):
+        _require(change.name not in maps and change.name not in ruleset.sets, errno.EEXIST)
+        return maps | {change.name: PortMap(change.name)}
+    name = change.name if isinstance(change, DeleteMap) else change.map
+    _require(name in maps, errno.ENOENT)
+    if isinstance(change, DeleteMap):
+        _require(not any(name == _dispatched(rule) for rule in _rules(ruleset)), errno.EBUSY)
+        del maps[name]
+        return maps
+    maps[name] = replace(maps[name], entries=_change_entries(change, maps[name], ruleset))
+    return maps
+
+
+def _change_entries(
+    change: AddEntries | RemoveEntries, target: PortMap, ruleset: Ruleset
+) -> "frozenset[PortEntry]":
+    if isinstance(change, RemoveEntries):
+        # The kernel looks at the ports alone when it removes.
+        spans = {entry[:2] for entry in change.entries}
+        _require(spans <= {entry[:2] for entry in target.entries}, errno.ENOENT)
+        return frozenset(entry for entry in target.entries if entry[:2] not in spans)
+    for _, _, chain in sorted(change.entries):
+        _require(chain in ruleset.chains, errno.ENOENT)
+        _require(ruleset.chains[chain].hook is None, errno.EOPNOTSUPP)
+    _require(not change.entries & target.entries, errno.EEXIST)
+    together = sorted(target.entries | change.entries)
+    _require(all(a[1] < b[0] for a, b in pairwise(together)), errno.EEXIST)
+    return frozenset(together)
+
+
 def _change_chains(
     change: CreateChain | DeleteChain | InsertRule | DeleteRule, ruleset: Ruleset
 ) -> dict[str, Chain]:
@@ -133,6 +177,7 @@ def _change_chains(
     if isinstance(change, DeleteChain):
         others = (rule for chain in chains.values() if chain.name != name for rule in chain.rules)
         _require(not any(_entered(rule) == name for rule in others), errno.EBUSY)
+        _require(not any(name == e[2] for m in ruleset.maps.values() for e in m.entries), errno.EBUSY)
         del chains[name]
         return chains
     chains[name] = replace(chains[name], rules=_change_rules(change, chains[name], ruleset))
@@ -146,6 +191,8 @@ def _change_rules(change: InsertRule | DeleteRule, chain: Chain, ruleset: Rulese
         return rules[:index] + rules[index + 1 :]
     _require(index <= len(rules), errno.ENOENT)
     _require(_sets_used(change.rule) <= ruleset.sets.keys(), errno.ENOENT)
+    dispatched = _dispatched(change.rule)
+    _require(dispatched is None or dispatched in ruleset.maps, errno.ENOENT)
     entered = _entered(change.rule)
     if entered is not None:
         _require(entered in ruleset.chains, errno.ENOENT)
@@ -162,4 +209,8 @@ def _sets_used(rule: "Rule") -> set[str]:
 
 
 def _entered(rule: "Rule") -> str | None:
-    return rule.verdict.chain if rule.verdict else None
+    return rule.verdict.chain if isinstance(rule.verdict, Verdict) else None
+
+
+def _dispatched(rule: "Rule") -> str | None:
+    return rule.verdict.map if isinstance(rule.verdict, Dispatch) else None

@@ -13,23 +13,27 @@ from typing import TYPE_CHECKING
 
 from .model.plan import (
     AddElements,
+    AddEntries,
     CreateChain,
+    CreateMap,
     CreateSet,
     CreateTable,
     DeleteChain,
+    DeleteMap,
     DeleteRule,
     DeleteSet,
     DeleteTable,
     InsertRule,
     Plan,
     RemoveElements,
+    RemoveEntries,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from .model.plan import Change
-    from .model.ruleset import AddressSet, Chain, Ruleset
+    from .model.ruleset import AddressSet, Chain, PortMap, Ruleset
 
 
 def diff(observed: "Ruleset | None", desired: "Ruleset | None") -> Plan:
@@ -51,6 +55,8 @@ def _build(desired: "Ruleset") -> "Iterator[Change]":
         yield from _create_set(new)
     for chain in desired.chains.values():
         yield CreateChain(chain.name, chain.hook)
+    for new_map in desired.maps.values():
+        yield from _edit_map(None, new_map)
     for chain in desired.chains.values():
         for index, rule in enumerate(chain.rules):
             yield InsertRule(chain.name, index, rule)
@@ -60,6 +66,16 @@ def _create_set(new: "AddressSet") -> "Iterator[Change]":
     yield CreateSet(_emptied(new))
     if new.elements:
         yield AddElements(new.name, new.family, new.elements)
+
+
+def _edit_map(old: "PortMap | None", new: "PortMap") -> "Iterator[Change]":
+    if old is None:
+        yield CreateMap(new.name)
+    held = old.entries if old else frozenset()
+    if held - new.entries:
+        yield RemoveEntries(new.name, held - new.entries)
+    if new.entries - held:
+        yield AddEntries(new.name, new.entries - held)
 
 
 def _emptied(new: "AddressSet") -> "AddressSet":
@@ -90,8 +106,11 @@ def _edit(observed: "Ruleset", desired: "Ruleset") -> "Iterator[Change]":
     for chain in desired.chains.values():
         if chain.name not in observed.chains:
             yield CreateChain(chain.name, chain.hook)
+    for new_map in desired.maps.values():
+        yield from _edit_map(observed.maps.get(new_map.name), new_map)
     for chain in desired.chains.values():
         yield from _inserted_rules(observed.chains.get(chain.name), chain)
+    yield from (DeleteMap(name) for name in observed.maps if name not in desired.maps)
     yield from (DeleteChain(name) for name in observed.chains if name not in desired.chains)
     yield from (DeleteSet(name) for name in observed.sets if name not in desired.sets)
 

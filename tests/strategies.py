@@ -8,17 +8,21 @@ from droplan_daemon.diff import diff
 from droplan_daemon.model.addresses import Family, collapse
 from droplan_daemon.model.plan import (
     AddElements,
+    AddEntries,
     Change,
     CreateChain,
+    CreateMap,
     CreateSet,
     CreateTable,
     DeleteChain,
+    DeleteMap,
     DeleteRule,
     DeleteSet,
     DeleteTable,
     InsertRule,
     Plan,
     RemoveElements,
+    RemoveEntries,
 )
 from droplan_daemon.model.policy import Rate, Unit
 from droplan_daemon.model.ruleset import (
@@ -26,6 +30,7 @@ from droplan_daemon.model.ruleset import (
     AddressSet,
     Chain,
     CtState,
+    Dispatch,
     From,
     Hook,
     HookPoint,
@@ -33,6 +38,8 @@ from droplan_daemon.model.ruleset import (
     Interface,
     Log,
     Match,
+    PortEntry,
+    PortMap,
     Protocol,
     Reply,
     Rule,
@@ -53,6 +60,8 @@ SETS = {
     "ranges6": (Family.IPV6, SetKind.RANGES, 0),
 }
 CHAINS = ("inbound", "outbound", "chain-a", "chain-b", "chain-c")  # each enters only later ones
+MAPS = ("tcp-ports", "udp-ports")
+ENTERED = ("chain-b", "chain-c")  # by maps, which rules of the other chains look up
 HOOKS = {"inbound": HookPoint.PREROUTING, "outbound": HookPoint.POSTROUTING}
 
 _rates = st.none() | st.builds(Rate, st.integers(1, 1000), st.sampled_from(Unit))
@@ -130,7 +139,31 @@ def verdicts(entered: tuple[str, ...]) -> st.SearchStrategy[Verdict | None]:
     return plain | calls
 
 
-def rules(chain: str, sets: tuple[str, ...], chains: tuple[str, ...]) -> st.SearchStrategy[Rule]:
+def port_entries(chains: tuple[str, ...]) -> st.SearchStrategy[frozenset[PortEntry]]:
+    """Disjoint entries of a map, over few ports, the first and the last among them."""
+    usable = [chain for chain in chains if chain in ENTERED]
+    if not usable:
+        return st.just(frozenset())
+    spans = [(1, 1), (2, 5), (6, 6), (10, 20), (443, 443), (65530, 65534), (65535, 65535)]
+    entries = st.builds(lambda span, chain: (*span, chain), st.sampled_from(spans), st.sampled_from(usable))
+    return st.lists(entries, unique_by=lambda entry: entry[:2], max_size=5).map(frozenset)
+
+
+def _dispatches(maps: tuple[str, ...]) -> st.SearchStrategy[Rule]:
+    transports = st.builds(Transport, st.sampled_from([Protocol.TCP, Protocol.UDP]))
+    verdicts = st.builds(Dispatch, st.sampled_from(maps))
+    return st.builds(Rule, st.just("ports"), st.tuples(transports), verdict=verdicts)
+
+
+def rules(
+    chain: str, sets: tuple[str, ...], chains: tuple[str, ...], maps: tuple[str, ...] = ()
+) -> st.SearchStrategy[Rule]:
+    if maps and chain not in ENTERED:
+        return _rules(chain, sets, chains) | _dispatches(maps)
+    return _rules(chain, sets, chains)
+
+
+def _rules(chain: str, sets: tuple[str, ...], chains: tuple[str, ...]) -> st.SearchStrategy[Rule]:
     later = tuple(c for c in chains if CHAINS.index(c) > CHAINS.index(chain) and c not in HOOKS)
     return st.builds(
         Rule,
@@ -142,20 +175,26 @@ def rules(chain: str, sets: tuple[str, ...], chains: tuple[str, ...]) -> st.Sear
     )
 
 
-def chain_of(name: str, sets: tuple[str, ...], chains: tuple[str, ...]) -> st.SearchStrategy[Chain]:
+def chain_of(
+    name: str, sets: tuple[str, ...], chains: tuple[str, ...], maps: tuple[str, ...]
+) -> st.SearchStrategy[Chain]:
     priorities = st.sampled_from([-110, 90])
     hooks = st.builds(Hook, st.just(HOOKS[name]), priorities) if name in HOOKS else st.none()
-    return st.builds(Chain, st.just(name), hooks, st.lists(rules(name, sets, chains), max_size=5).map(tuple))
+    return st.builds(
+        Chain, st.just(name), hooks, st.lists(rules(name, sets, chains, maps), max_size=5).map(tuple)
+    )
 
 
 @st.composite
 def rulesets(draw: st.DrawFn) -> Ruleset:
     names = tuple(sorted(draw(st.sets(st.sampled_from(sorted(SETS))))))
     chains = tuple(sorted(draw(st.sets(st.sampled_from(CHAINS)))))
+    maps = tuple(sorted(draw(st.sets(st.sampled_from(MAPS)))))
     return ruleset(
         tuple(draw(address_set(name)) for name in names),
-        tuple(draw(chain_of(name, names, chains)) for name in chains),
+        tuple(draw(chain_of(name, names, chains, maps)) for name in chains),
         draw(st.sampled_from(["", "managed by droplan"])),
+        tuple(PortMap(name, draw(port_entries(chains))) for name in maps),
     )
 
 
@@ -167,13 +206,23 @@ def _element_changes(kind: type[AddElements] | type[RemoveElements]) -> st.Searc
 
 
 def _chain_change(name: str) -> st.SearchStrategy[Change]:
-    known = tuple(SETS), CHAINS
+    known = tuple(SETS), CHAINS, MAPS
     hook = st.just(Hook(HOOKS[name], -110)) if name in HOOKS else st.none()
     return st.one_of(
         st.builds(CreateChain, st.just(name), hook),
         st.builds(DeleteChain, st.just(name)),
         st.builds(InsertRule, st.just(name), st.integers(0, 5), rules(name, *known)),
         st.builds(DeleteRule, st.just(name), st.integers(0, 5), st.just(Rule("any"))),
+    )
+
+
+def _map_change(name: str) -> st.SearchStrategy[Change]:
+    some = port_entries(ENTERED).filter(bool)
+    return st.one_of(
+        st.builds(CreateMap, st.just(name)),
+        st.builds(DeleteMap, st.just(name)),
+        st.builds(AddEntries, st.just(name), some),
+        st.builds(RemoveEntries, st.just(name), some),
     )
 
 
@@ -189,6 +238,7 @@ changes: st.SearchStrategy[Change] = st.one_of(
     _element_changes(AddElements),
     _element_changes(RemoveElements),
     st.sampled_from(CHAINS).flatmap(_chain_change),
+    st.sampled_from(MAPS).flatmap(_map_change),
 )
 
 Step = Plan | Ruleset | None

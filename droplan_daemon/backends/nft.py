@@ -15,17 +15,21 @@ from droplan_daemon.effects import Generation, Observation
 from droplan_daemon.errors import CommitConflict, CommitRejected
 from droplan_daemon.model.plan import (
     AddElements,
+    AddEntries,
     CreateChain,
+    CreateMap,
     CreateSet,
     CreateTable,
     DeleteChain,
+    DeleteMap,
     DeleteRule,
     DeleteSet,
     DeleteTable,
     InsertRule,
     RemoveElements,
+    RemoveEntries,
 )
-from droplan_daemon.model.ruleset import Chain, Ruleset, SetKind, ruleset
+from droplan_daemon.model.ruleset import Chain, PortMap, Ruleset, SetKind, ruleset
 
 from . import nft_codec as codec
 from . import nft_wire as wire
@@ -95,29 +99,31 @@ class NftBackend:
         if answer is None:
             return None, []
         _, flags, comment = codec.read_table(answer.body)
-        sets, odd = self._read_sets()
+        sets, maps, odd = self._read_sets()
         rules = [codec.read_rule(m.body) for m in self._socket.dump(codec.get_rules(self._table))]
         chains = self._read_chains(rules)
-        found = ruleset(tuple(sets), tuple(chains), comment)
+        found = ruleset(tuple(sets), tuple(chains), comment, tuple(maps))
         return replace(found, flags=flags | odd), rules
 
-    def _read_sets(self) -> "tuple[list[AddressSet], frozenset[str]]":
-        """The sets with their elements, and a flag for each that is none of ours."""
-        sets, odd = [], set()
+    def _read_sets(self) -> "tuple[list[AddressSet], list[PortMap], frozenset[str]]":
+        """Sets and maps with all that is in them, and a flag for each that is none of ours."""
+        sets, maps, odd = [], [], set()
         for message in self._socket.dump(codec.get_sets(self._table)):
-            found = codec.read_set(message.body)
-            if found is None:
-                odd.add(f"foreign set {codec.read_name(message.body)}")
-            else:
+            if found := codec.read_set(message.body):
                 sets.append(replace(found, elements=self._read_elements(found)))
-        return sets, frozenset(odd)
+            elif name := codec.read_map(message.body):
+                packed = b"".join(self._packed(name))
+                maps.append(PortMap(name, wire.unpack_entries(packed)))
+            else:
+                odd.add(f"foreign set {codec.read_name(message.body)}")
+        return sets, maps, frozenset(odd)
+
+    def _packed(self, name: str) -> list[bytes]:
+        dumped = self._socket.dump(codec.get_elements(self._table, name))
+        return [wire.elements_of(message.body)[1] for message in dumped]
 
     def _read_elements(self, target: "AddressSet") -> frozenset[bytes]:
-        parts = [
-            wire.elements_of(m.body)[1]
-            for m in self._socket.dump(codec.get_elements(self._table, target.name))
-        ]
-        width = target.family.width
+        parts, width = self._packed(target.name), target.family.width
         if target.kind is SetKind.RANGES:
             return wire.pair_ranges([pair for part in parts for pair in wire.unpack_elements(part)], width)
         hosts: set[bytes] = set()
@@ -195,8 +201,16 @@ class _Batch:
                 return codec.delete_table(self._table)
             case CreateSet(new):
                 return codec.new_set(self._table, new, index + 1)
-            case DeleteSet(name):
+            case DeleteSet(name) | DeleteMap(name):
                 return codec.delete_set(self._table, name)
+            case CreateMap(name):
+                return codec.new_map(self._table, name, index + 1)
+            case AddEntries(name, entries):
+                return Request(
+                    codec.NEWSETELEM, codec.CREATE, wire.pack_entries(self._table, name, sorted(entries))
+                )
+            case RemoveEntries(name, entries):
+                return Request(codec.DELSETELEM, 0, wire.pack_entries(self._table, name, sorted(entries)))
             case CreateChain(name, hook):
                 self._places[name] = []
                 self.numbered += 1

@@ -69,6 +69,12 @@ def _expr(expr: ex.Expr) -> tuple[str, Attrs]:
             ]
         case ex.Lookup(name):
             return "lookup", [("NFTA_LOOKUP_SET", name), ("NFTA_LOOKUP_SREG", _REG_1)]
+        case ex.MapLookup(name):
+            return "lookup", [
+                ("NFTA_LOOKUP_SET", name),
+                ("NFTA_LOOKUP_SREG", _REG_1),
+                ("NFTA_LOOKUP_DREG", _REG_VERDICT),
+            ]
         case ex.Counter():
             return "counter", [("NFTA_COUNTER_BYTES", 0), ("NFTA_COUNTER_PACKETS", 0)]
         case ex.Limit(rate, seconds, burst):
@@ -116,8 +122,7 @@ def _read(name: str, fields: dict[str, Any]) -> ex.Expr | None:
             op = _short(_CMP, fields.get("NFTA_CMP_OP"), "NFT_CMP_")
             return ex.Cmp(op, _value(fields["NFTA_CMP_DATA"])) if op else None
         case "lookup" if fields.get("NFTA_LOOKUP_SREG") == "NFT_REG_1":
-            plain = not fields.get("NFTA_LOOKUP_FLAGS") and "NFTA_LOOKUP_DREG" not in fields
-            return ex.Lookup(fields["NFTA_LOOKUP_SET"]) if plain else None
+            return _read_lookup(fields)
         case "counter":
             return ex.Counter()
         case "limit":
@@ -153,6 +158,13 @@ def _read_payload(fields: dict[str, Any]) -> ex.Expr | None:
     if base is None or fields.get("NFTA_PAYLOAD_DREG") != "NFT_REG_1":
         return None
     return ex.Payload(base, fields["NFTA_PAYLOAD_OFFSET"], fields["NFTA_PAYLOAD_LEN"])
+
+
+def _read_lookup(fields: dict[str, Any]) -> ex.Expr | None:
+    register = fields.get("NFTA_LOOKUP_DREG")
+    if fields.get("NFTA_LOOKUP_FLAGS") or register not in {None, "NFT_REG_VERDICT"}:
+        return None
+    return (ex.MapLookup if register else ex.Lookup)(fields["NFTA_LOOKUP_SET"])
 
 
 def _read_mask(fields: dict[str, Any]) -> ex.Expr | None:

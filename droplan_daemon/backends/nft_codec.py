@@ -34,6 +34,9 @@ Fields = dict[str, Any]
 
 CREATE = NLM_F_CREATE | NLM_F_EXCL
 _KEY_TYPE = {Family.IPV4: 7, Family.IPV6: 8}  # nftables' datatype.h: TYPE_IPADDR, TYPE_IP6ADDR
+_INET_SERVICE = 13  # TYPE_INET_SERVICE
+_VERDICT_TYPE = 0xFFFFFF00  # NFT_DATA_VERDICT
+_MAP_FLAGS = frozenset({"NFT_SET_INTERVAL", "NFT_SET_MAP"})
 _BIG_ENDIAN = b"\x02\x00\x00\x00"  # nftables' datatype.h: BYTEORDER_BIG_ENDIAN, in host order
 _HOOKNUM = {point: number for number, point in enumerate(HookPoint)}
 _POLICY = {Action.DROP: 0, Action.ACCEPT: 1}
@@ -112,8 +115,24 @@ def new_set(table: str, new: AddressSet, number: int) -> Request:
     return Request(NEWSET, CREATE, _encode(nft_set_msg(), attrs))
 
 
+def new_map(table: str, name: str, number: int) -> Request:
+    """Create a verdict map of ports without entries; `number` is unique within the batch."""
+    attrs: Attrs = [
+        ("NFTA_SET_TABLE", table),
+        ("NFTA_SET_NAME", name),
+        ("NFTA_SET_FLAGS", _MAP_FLAGS),
+        ("NFTA_SET_KEY_TYPE", _INET_SERVICE),
+        ("NFTA_SET_KEY_LEN", 2),
+        ("NFTA_SET_DATA_TYPE", _VERDICT_TYPE),
+        ("NFTA_SET_DATA_LEN", 16),
+        ("NFTA_SET_ID", number),
+        ("NFTA_SET_USERDATA", [("NFTNL_UDATA_SET_KEYBYTEORDER", _BIG_ENDIAN)]),
+    ]
+    return Request(NEWSET, CREATE, _encode(nft_set_msg(), attrs))
+
+
 def delete_set(table: str, name: str) -> Request:
-    """Delete a set that no rule refers to."""
+    """Delete a set or a map that no rule refers to."""
     attrs: Attrs = [("NFTA_SET_TABLE", table), ("NFTA_SET_NAME", name)]
     return Request(DELSET, 0, _encode(nft_set_msg(), attrs))
 
@@ -216,6 +235,15 @@ def read_set(body: bytes) -> AddressSet | None:
     kind = SetKind.RANGES if flags else SetKind.HOSTS
     capacity = dict(found.get("NFTA_SET_DESC", {"attrs": ()})["attrs"]).get("NFTA_SET_DESC_SIZE", 0)
     return AddressSet(found["NFTA_SET_NAME"], family, kind, capacity)
+
+
+def read_map(body: bytes) -> str | None:
+    """The name of a verdict map of ports; None for any other set."""
+    found = _decode(nft_set_msg, body)
+    types = found.get("NFTA_SET_KEY_TYPE"), found.get("NFTA_SET_DATA_TYPE")
+    if types != (_INET_SERVICE, _VERDICT_TYPE) or set(found.get("NFTA_SET_FLAGS", ())) != _MAP_FLAGS:
+        return None
+    return str(found["NFTA_SET_NAME"])
 
 
 def read_name(body: bytes) -> str:

@@ -18,6 +18,7 @@ from droplan_daemon.model.addresses import Family
 from droplan_daemon.model.policy import Rate, Unit
 from droplan_daemon.model.ruleset import (
     CtState,
+    Dispatch,
     Foreign,
     From,
     Icmp,
@@ -94,6 +95,13 @@ class Lookup:
 
 
 @dataclass(frozen=True, slots=True)
+class MapLookup:
+    """Take the verdict that this map has for what was loaded; go on if it has none."""
+
+    map: str
+
+
+@dataclass(frozen=True, slots=True)
 class Counter:
     """Count packets and bytes."""
 
@@ -128,7 +136,7 @@ class Opaque:
     description: str
 
 
-Expr = Meta | Ct | Payload | Mask | Cmp | Lookup | Counter | Limit | LogLine | Immediate | Opaque
+Expr = Meta | Ct | Payload | Mask | Cmp | Lookup | MapLookup | Counter | Limit | LogLine | Immediate | Opaque
 Exprs = tuple[Expr, ...]
 
 
@@ -200,7 +208,10 @@ def _statements(rule: Rule) -> "Iterator[Expr]":
         yield Limit(rule.log.rate.count, _SECONDS[rule.log.rate.unit], _BURST)
     if rule.log:
         yield LogLine(rule.log.prefix)
-    if rule.verdict:
+    if isinstance(rule.verdict, Dispatch):
+        yield Payload("TRANSPORT", 2, 2)
+        yield MapLookup(rule.verdict.map)
+    elif rule.verdict:
         yield Immediate(rule.verdict)
 
 
@@ -221,7 +232,7 @@ class _Reading:
     protocol: Protocol | None = None
     counter: bool = False
     log: Log | None = None
-    verdict: Verdict | None = None
+    verdict: Verdict | Dispatch | None = None
 
 
 def _parse(name: str, exprs: Exprs) -> Rule | None:
@@ -274,7 +285,8 @@ def _read_transport(reading: _Reading, exprs: Exprs) -> tuple[Exprs]:
 
 def _read_ports(exprs: Exprs, offset: int) -> tuple[tuple[int, int] | None, Exprs]:
     if exprs and exprs[0] == Payload("TRANSPORT", offset, 2):
-        return _read_span(exprs[1:])
+        span, rest = _read_span(exprs[1:])
+        return (span, rest) if span else (None, exprs)
     return None, exprs
 
 
@@ -298,6 +310,8 @@ def _read_statement(reading: _Reading, exprs: Exprs) -> tuple[Exprs] | None:
             reading.log = Log(prefix)
         case [Immediate(verdict), *rest]:
             reading.verdict = verdict
+        case [Payload("TRANSPORT", 2, 2), MapLookup(name), *rest]:
+            reading.verdict = Dispatch(name)
         case _:
             return None
     return (tuple(rest),)

@@ -13,6 +13,7 @@ from droplan_daemon.model.addresses import Family, format_element
 from droplan_daemon.model.ruleset import (
     Action,
     CtState,
+    Dispatch,
     Foreign,
     From,
     Icmp,
@@ -28,7 +29,7 @@ from droplan_daemon.model.ruleset import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from droplan_daemon.model.ruleset import AddressSet, Chain, Hook, Log, Rule, Ruleset, Verdict
+    from droplan_daemon.model.ruleset import AddressSet, Chain, Hook, Log, PortMap, Rule, Ruleset, Verdict
 
 _IP = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 _ICMP = {Family.IPV4: "icmp", Family.IPV6: "icmpv6"}
@@ -44,6 +45,7 @@ def render(ruleset: "Ruleset | None", table: str) -> str:
         return head
     parts = ["\n".join(_table_head(ruleset))] if ruleset.comment or ruleset.flags else []
     parts += ["\n".join(_set(item)) for item in ruleset.sets.values()]
+    parts += ["\n".join(_map(item)) for item in ruleset.maps.values()]
     parts += ["\n".join(_chain(chain)) for chain in ruleset.chains.values()]
     body = "\n\n".join(part for part in parts if part)
     return f"{head}table inet {table} {{\n{body}\n}}\n"
@@ -65,6 +67,16 @@ def _set(item: "AddressSet") -> "Iterator[str]":
         yield "\t\tflags interval"
     if item.elements:
         texts = [format_element(element, item.family) for element in sorted(item.elements)]
+        yield from _wrapped("\t\telements = { ", texts, " }")
+    yield "\t}"
+
+
+def _map(item: "PortMap") -> "Iterator[str]":
+    yield f"\tmap {item.name} {{"
+    yield "\t\ttype inet_service : verdict"
+    yield "\t\tflags interval"
+    if item.entries:
+        texts = [f"{_span((first, last))} : jump {chain}" for first, last, chain in sorted(item.entries)]
         yield from _wrapped("\t\telements = { ", texts, " }")
     yield "\t}"
 
@@ -95,6 +107,8 @@ def _hook(hook: "Hook") -> str:
 
 def rule_text(rule: "Rule") -> str:
     """One rule as nft writes it."""
+    if isinstance(rule.verdict, Dispatch):
+        return _dispatch(rule, rule.verdict)
     words = [_match(item) for item in rule.matches]
     if rule.counter:
         words.append("counter")
@@ -102,6 +116,14 @@ def rule_text(rule: "Rule") -> str:
         words.append(_log(rule.log))
     if rule.verdict:
         words.append(_verdict(rule.verdict))
+    return " ".join([*words, f'comment "{rule.name}"'])
+
+
+def _dispatch(rule: "Rule", verdict: Dispatch) -> str:
+    """The protocol, which is the last match, is said by the port: `tcp dport vmap @ports`."""
+    *others, last = rule.matches
+    protocol = last.protocol.name.lower() if isinstance(last, Transport) else "th"
+    words = [*map(_match, others), f"{protocol} dport vmap @{verdict.map}"]
     return " ".join([*words, f'comment "{rule.name}"'])
 
 

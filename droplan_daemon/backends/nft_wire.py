@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from droplan_daemon.model.addresses import Element
+    from droplan_daemon.model.ruleset import PortEntry
 
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x4, 0x300
@@ -34,7 +35,11 @@ _NESTED = 0x8000
 _TYPE_MASK = 0x3FFF
 _LIST_ELEM = 1  # NFTA_LIST_ELEM
 _SET_ELEM_KEY, _SET_ELEM_FLAGS = 1, 3  # NFTA_SET_ELEM_*
-_DATA_VALUE = 1  # NFTA_DATA_VALUE
+_SET_ELEM_DATA = 2
+_DATA_VALUE, _DATA_VERDICT = 1, 2  # NFTA_DATA_*
+_VERDICT_CODE, _VERDICT_CHAIN = 1, 2  # NFTA_VERDICT_*
+_NFT_JUMP = -3
+_LAST_PORT = 0xFFFF
 _INTERVAL_END = 1  # NFT_SET_ELEM_INTERVAL_END
 _ELEM_LIST_TABLE, _ELEM_LIST_SET, _ELEM_LIST_ELEMENTS = 1, 2, 3
 _MAX_ATTR = 0xFFFF  # nlattr.nla_len is 16 bits
@@ -236,6 +241,56 @@ def pair_ranges(keys: "list[tuple[bytes, bool]]", width: int) -> "frozenset[Elem
     if start is not None:
         ranges.append(start + b"\xff" * width)
     return frozenset(ranges)
+
+
+def pack_entries(table: str, name: str, entries: "list[PortEntry]") -> bytes:
+    """The payload of a message with entries of a verdict map; a few hundred fit into one."""
+    packed = b"".join(_pack_entry(*entry) for entry in entries)
+    return element_list(table, name) + attribute(_ELEM_LIST_ELEMENTS | _NESTED, packed)
+
+
+def _pack_entry(first: int, last: int, chain: str) -> bytes:
+    code = attribute(_VERDICT_CODE, _NFT_JUMP.to_bytes(4, "big", signed=True))
+    verdict = code + attribute(_VERDICT_CHAIN, _asciiz(chain))
+    data = attribute(_SET_ELEM_DATA | _NESTED, attribute(_DATA_VERDICT | _NESTED, verdict))
+    start = attribute(_LIST_ELEM | _NESTED, _port_key(first) + data)
+    if last == _LAST_PORT:
+        return start
+    flags = attribute(_SET_ELEM_FLAGS, _INTERVAL_END.to_bytes(4, "big"))
+    return start + attribute(_LIST_ELEM | _NESTED, flags + _port_key(last + 1))
+
+
+def _port_key(port: int) -> bytes:
+    return attribute(_SET_ELEM_KEY | _NESTED, attribute(_DATA_VALUE, port.to_bytes(2, "big")))
+
+
+def unpack_entries(packed: bytes) -> "frozenset[PortEntry]":
+    """The entries of a verdict map; one that does not jump has the chain name "?"."""
+    found = sorted(
+        (_read_entry(body) for _, body in attributes(packed)), key=lambda e: (e[0], e[1] is not None)
+    )
+    entries: list[PortEntry] = []
+    start: tuple[int, str] | None = None
+    for port, chain in found:
+        if start is not None:
+            entries.append((start[0], port - 1, start[1]))
+        start = None if chain is None else (port, chain)
+    if start is not None:
+        entries.append((start[0], _LAST_PORT, start[1]))
+    return frozenset(entries)
+
+
+def _read_entry(body: bytes) -> tuple[int, str | None]:
+    """(port, chain to jump to); no chain: the end of an interval."""
+    fields = dict(attributes(body))
+    key = dict(attributes(fields.get(_SET_ELEM_KEY, b""))).get(_DATA_VALUE, b"")
+    if int.from_bytes(fields.get(_SET_ELEM_FLAGS, b"\0"), "big") & _INTERVAL_END:
+        return int.from_bytes(key, "big"), None
+    data = dict(attributes(fields.get(_SET_ELEM_DATA, b"")))
+    verdict = dict(attributes(data.get(_DATA_VERDICT, b"")))
+    jumps = int.from_bytes(verdict.get(_VERDICT_CODE, b""), "big", signed=True) == _NFT_JUMP
+    chain = verdict.get(_VERDICT_CHAIN, b"?").rstrip(b"\0").decode(errors="replace")
+    return int.from_bytes(key, "big"), chain if jumps else "?"
 
 
 def elements_of(body: bytes) -> tuple[str, bytes]:

@@ -15,7 +15,7 @@ from .addresses import format_element
 
 if TYPE_CHECKING:
     from .addresses import Element, Family
-    from .ruleset import AddressSet, Chain, Hook, Rule
+    from .ruleset import AddressSet, Hook, PortEntry, Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,48 @@ class RemoveElements:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateMap:
+    """Make a verdict map without entries."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"create map {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteMap:
+    """Remove a map that no rule names any more."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"delete map {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddEntries:
+    """Put entries into a map whose ports do not overlap them; their chains exist."""
+
+    map: str
+    entries: "frozenset[PortEntry]"
+
+    def __str__(self) -> str:
+        return f"add to {self.map}: {_ports(self.entries)}"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveEntries:
+    """Take entries out of a map that holds all of them."""
+
+    map: str
+    entries: "frozenset[PortEntry]"
+
+    def __str__(self) -> str:
+        return f"remove from {self.map}: {_ports(self.entries)}"
+
+
+@dataclass(frozen=True, slots=True)
 class CreateChain:
     """Make a chain without rules."""
 
@@ -132,6 +174,10 @@ Change = (
     | DeleteSet
     | AddElements
     | RemoveElements
+    | CreateMap
+    | DeleteMap
+    | AddEntries
+    | RemoveEntries
     | CreateChain
     | DeleteChain
     | InsertRule
@@ -152,12 +198,10 @@ class Plan:
         return "\n".join(map(str, self.changes))
 
 
-def create_chain(chain: "Chain") -> tuple[Change, ...]:
-    """A whole chain, rules included. Every chain that it jumps to must exist."""
-    rules = (InsertRule(chain.name, index, rule) for index, rule in enumerate(chain.rules))
-    return (CreateChain(chain.name, chain.hook), *rules)
-
-
 def _sample(elements: "frozenset[Element]", family: "Family", most: int = 8) -> str:
     shown = ", ".join(format_element(e, family) for e in sorted(elements)[:most])
     return shown if len(elements) <= most else f"{shown} and {len(elements) - most} more"
+
+
+def _ports(entries: "frozenset[PortEntry]") -> str:
+    return ", ".join(f"{first}-{last} to {chain}" for first, last, chain in sorted(entries))

@@ -152,9 +152,8 @@ def _valued(reader: _Reader, word: str) -> Term:
 def _prefix(reader: _Reader, word: str) -> str:
     """Canonical text: `10.0.0.0/8`, and a single address without its length."""
     try:
-        net = ip_network(word)
-        if "%" in word:  # a zone is no part of an address that a packet carries
-            raise ValueError
+        # A zone is no part of an address that a packet carries.
+        net = ip_network(word.replace("%", "zone"))
     except ValueError:
         raise _not_a_prefix(reader, word) from None
     return str(net.network_address) if net.num_addresses == 1 else str(net)

@@ -1,0 +1,143 @@
+"""What a selector picks of a Scene: Droplets, or addresses on one kind of interface. PURE.
+
+Laws:
+1. Pointwise: an address, with the Droplet that has it, is picked or not; `and`, `or` and `not` are
+   Boolean, so De Morgan holds and the order of the Fleet does not matter.
+2. A Droplet term stands for the addresses that its Droplets have on that interface.
+3. `bounded` tells selectors that can only pick what they name from those whose `not` would let in
+   the rest of the world; the latter must say `any` themselves.
+"""
+
+import re
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
+
+from droplan_daemon.model.addresses import Family, family_of
+from droplan_daemon.model.fleet import InterfaceKind
+from droplan_daemon.model.ruleset import SetKind
+from droplan_daemon.model.selector import ADDRESS_KINDS, And, Kind, Not, Or, Term, terms
+
+from .scene import named
+from .space import NOTHING, Space, complement, everything, intersection, of_addresses, ranges, union
+
+if TYPE_CHECKING:
+    from droplan_daemon.model.addresses import Element
+    from droplan_daemon.model.selector import Selector
+
+    from .scene import Ids, Scene
+
+ANY = Term(Kind.ANY)
+
+
+def names_droplets_only(selector: "Selector") -> bool:
+    """No term of it is about addresses as such."""
+    return not any(term.kind in ADDRESS_KINDS for term in terms(selector))
+
+
+def bounded(selector: "Selector") -> bool:
+    """Whether it picks nothing beyond what its terms name."""
+    match selector:
+        case Term():
+            return True
+        case Not(part):
+            return part == ANY
+        case And(parts):
+            return any(bounded(part) for part in parts)
+        case Or(parts):
+            return all(bounded(part) for part in parts)
+
+
+def droplets(selector: "Selector", scene: "Scene") -> "Ids":
+    """The ids of the Droplets that it picks. ValueError for a selector with address terms."""
+    match selector:
+        case Term():
+            return _droplets_of(selector, scene)
+        case Not(part):
+            return scene.everyone - droplets(part, scene)
+        case And(parts):
+            found = scene.everyone
+            for part in parts:
+                found &= droplets(part, scene)
+            return found
+        case Or(parts):
+            return frozenset().union(*(droplets(part, scene) for part in parts))
+
+
+def _droplets_of(term: Term, scene: "Scene") -> "Ids":
+    nobody: Ids = frozenset()
+    match term.kind:
+        case Kind.ALL:
+            return scene.everyone
+        case Kind.PEERS:
+            return scene.peers
+        case Kind.SELF:
+            return frozenset({scene.own.id})
+        case Kind.TAG:
+            return scene.tags.get(term.value, nobody)
+        case Kind.NAME:
+            return named(scene, term.value, re.compile)
+        case Kind.ID:
+            return frozenset({int(term.value)}) & scene.everyone
+        case Kind.REGION:
+            return scene.regions.get(term.value, nobody)
+        case Kind.VPC:
+            return scene.vpcs.get(term.value, nobody)
+    message = f"`{term}` is about addresses, not about Droplets"
+    raise ValueError(message)
+
+
+def set_kind(selector: "Selector") -> SetKind:
+    """Which kind of AddressSet holds what it picks; it does not depend on the Fleet."""
+    return SetKind.HOSTS if names_droplets_only(selector) else SetKind.RANGES
+
+
+def families(selector: "Selector", kind: InterfaceKind) -> tuple[Family, ...]:
+    """The families in which it can pick anything; a VPC has no IPv6 addresses."""
+    if kind is InterfaceKind.PUBLIC:
+        return tuple(Family)
+    beyond = any(t.kind is Kind.ANY or (t.kind is Kind.PREFIX and ":" in t.value) for t in terms(selector))
+    return tuple(Family) if beyond else (Family.IPV4,)
+
+
+def elements(
+    selector: "Selector", scene: "Scene", kind: InterfaceKind, family: Family
+) -> "frozenset[Element]":
+    """What it picks, as elements of a set of its `set_kind`."""
+    if names_droplets_only(selector):
+        found = scene.addresses(droplets(selector, scene), kind)
+        return frozenset(address for address in found if family_of(address) is family)
+    return ranges(picked(selector, scene, kind, family), family)
+
+
+def picked(selector: "Selector", scene: "Scene", kind: InterfaceKind, family: Family) -> Space:
+    """What it picks, as a Space."""
+    match selector:
+        case Term():
+            return _space_of(selector, scene, kind, family)
+        case Not(part):
+            return complement(picked(part, scene, kind, family), family)
+        case And(parts):
+            found = everything(family)
+            for part in parts:
+                found = intersection(found, picked(part, scene, kind, family))
+            return found
+        case Or(parts):
+            return union(*(picked(part, scene, kind, family) for part in parts))
+
+
+def _space_of(term: Term, scene: "Scene", kind: InterfaceKind, family: Family) -> Space:
+    if term.kind is Kind.ANY:
+        return everything(family)
+    if term.kind is Kind.PREFIX:
+        return _prefix(term.value, family)
+    if term.kind is Kind.VPC_RANGE:
+        return _prefix(scene.vpc_range, family) if scene.vpc_range else NOTHING
+    found = scene.addresses(_droplets_of(term, scene), kind)
+    return of_addresses(address for address in found if family_of(address) is family)
+
+
+def _prefix(text: str, family: Family) -> Space:
+    net = ip_network(text, strict=False)
+    if net.version != family.value:
+        return NOTHING
+    return ((int(net.network_address), int(net.broadcast_address)),)

@@ -1,0 +1,83 @@
+"""The Fleet as one Droplet sees it, indexed for selectors. PURE.
+
+Laws:
+1. A Scene is a value of Fleet, peers and own Droplet; it does not depend on the Fleet's order.
+2. On the private network only Droplets of the own VPC and its active peerings exist: an
+   address of any other VPC may belong to somebody else here.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from fnmatch import translate
+from typing import TYPE_CHECKING
+
+from droplan_daemon.model.fleet import InterfaceKind
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Callable, Iterable, Mapping
+
+    from droplan_daemon.model.addresses import Address
+    from droplan_daemon.model.fleet import Droplet, Fleet
+
+Ids = frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Droplets by id, and ids by tag, name, region and VPC.
+
+    `neighbours` are those that the private network connects us with; `vpc_range` is the address
+    range of our VPC (None: not known).
+    """
+
+    own: "Droplet"
+    droplets: "Mapping[int, Droplet]"
+    everyone: Ids
+    peers: Ids
+    neighbours: Ids
+    tags: "Mapping[str, Ids]"
+    names: "Mapping[str, Ids]"
+    regions: "Mapping[str, Ids]"
+    vpcs: "Mapping[str, Ids]"
+    vpc_range: str | None
+
+    def addresses(self, ids: Ids, kind: InterfaceKind) -> "Iterable[Address]":
+        """The addresses that these Droplets have towards us on this kind of interface."""
+        near = ids & self.neighbours if kind is InterfaceKind.PRIVATE else ids
+        for droplet_id in near:
+            yield from self.droplets[droplet_id].addresses(kind)
+
+
+def scene(fleet: "Fleet", own: "Droplet", peers: "Iterable[Droplet]") -> Scene:
+    """What `own` sees."""
+    reach = fleet.peered_with(own.vpc) if own.vpc else None
+    near = (d.id for d in fleet.droplets if reach is None or d.vpc is None or d.vpc in reach)
+    return Scene(
+        own=own,
+        droplets={d.id: d for d in fleet.droplets},
+        everyone=frozenset(d.id for d in fleet.droplets),
+        peers=frozenset(d.id for d in peers),
+        neighbours=frozenset(near),
+        tags=_index(fleet, lambda d: d.tags),
+        names=_index(fleet, lambda d: (d.name,)),
+        regions=_index(fleet, lambda d: (d.region,)),
+        vpcs=_index(fleet, lambda d: (d.vpc,) if d.vpc else ()),
+        vpc_range=next((vpc.ip_range for vpc in fleet.vpcs if vpc.id == own.vpc), None),
+    )
+
+
+def _index(fleet: "Fleet", keys: "Callable[[Droplet], Iterable[str]]") -> "Mapping[str, Ids]":
+    found: defaultdict[str, set[int]] = defaultdict(set)
+    for droplet in fleet.droplets:
+        for key in keys(droplet):
+            found[key].add(droplet.id)
+    return {key: frozenset(ids) for key, ids in found.items()}
+
+
+def named(one: Scene, pattern: str, compiled: "Callable[[str], re.Pattern[str]]") -> Ids:
+    """The Droplets whose name is this, or matches it where it is a pattern."""
+    if not any(sign in pattern for sign in "*?["):
+        return one.names.get(pattern, frozenset())
+    matches = compiled(translate(pattern)).match
+    return frozenset().union(*(ids for name, ids in one.names.items() if matches(name)))
