@@ -1,11 +1,12 @@
 """What a selector picks of a Scene: Droplets, or addresses on one kind of interface. PURE.
 
 Laws:
-1. Pointwise: an address, with the Droplet that has it, is picked or not; `and`, `or` and `not` are
-   Boolean, so De Morgan holds and the order of the Fleet does not matter.
+1. Pointwise, so Boolean: De Morgan holds and the order of the Fleet does not matter. A selector
+   of Droplet terms alone ranges over the Fleet: `not tag:web` is every Droplet without the tag. One
+   with an address term ranges over all addresses.
 2. A Droplet term stands for the addresses that its Droplets have on that interface.
-3. `bounded` tells selectors that can only pick what they name from those whose `not` would let in
-   the rest of the world; the latter must say `any` themselves.
+3. A selector over addresses whose `not` would let in the rest of the world is not `bounded`; the
+   configuration refuses it unless it says `any` itself.
 """
 
 import re
@@ -36,15 +37,19 @@ def names_droplets_only(selector: "Selector") -> bool:
 
 def bounded(selector: "Selector") -> bool:
     """Whether it picks nothing beyond what its terms name."""
+    return names_droplets_only(selector) or _bounded(selector)
+
+
+def _bounded(selector: "Selector") -> bool:
     match selector:
         case Term():
             return True
         case Not(part):
             return part == ANY
         case And(parts):
-            return any(bounded(part) for part in parts)
+            return any(_bounded(part) for part in parts)
         case Or(parts):
-            return all(bounded(part) for part in parts)
+            return all(_bounded(part) for part in parts)
 
 
 def droplets(selector: "Selector", scene: "Scene") -> "Ids":
