@@ -25,7 +25,7 @@ from droplan_daemon.model.plan import (
     InsertRule,
     RemoveElements,
 )
-from droplan_daemon.model.ruleset import Chain, Ruleset, SetKind, ruleset
+from droplan_daemon.model.ruleset import Ruleset, SetKind, ruleset
 
 from . import nft_codec as codec
 from . import nft_wire as wire
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from droplan_daemon.model.plan import Change, Plan
-    from droplan_daemon.model.ruleset import AddressSet
+    from droplan_daemon.model.ruleset import AddressSet, Chain
 
 TABLE = "droplan"
 _NOWHERE = Place((1 << 63) - 1, committed=True)  # no rule's handle: the kernel refuses, in its turn
@@ -85,7 +85,7 @@ class NftBackend:
         counters: dict[tuple[str, str], int] = {}
         self._layout = _Layout(generation, {name: [] for name in (found.chains if found else ())})
         for item in rules:
-            self._layout.places[item.chain].append(Place(item.handle, committed=True))
+            self._layout.places.setdefault(item.chain, []).append(Place(item.handle, committed=True))
             key = item.chain, item.rule.name
             counters[key] = counters.get(key, 0) + item.packets
         return Observation(found, generation, counters)
@@ -95,42 +95,46 @@ class NftBackend:
         if answer is None:
             return None, []
         _, flags, comment = codec.read_table(answer.body)
-        sets, odd = self._read_sets()
+        odd: set[str] = set()
+        sets = tuple(self._read_sets(odd))
         rules = [codec.read_rule(m.body) for m in self._socket.dump(codec.get_rules(self._table))]
-        chains = self._read_chains(rules)
-        found = ruleset(tuple(sets), tuple(chains), comment)
+        found = ruleset(sets, tuple(self._read_chains(rules, odd)), comment)
         return replace(found, flags=flags | odd), rules
 
-    def _read_sets(self) -> "tuple[list[AddressSet], frozenset[str]]":
-        """The sets with their elements, and a flag for each that is none of ours."""
-        sets, odd = [], set()
+    def _read_sets(self, odd: set[str]) -> "Iterator[AddressSet]":
+        """The sets with their elements; `odd` gets a flag for each that is none of ours."""
         for message in self._socket.dump(codec.get_sets(self._table)):
             found = codec.read_set(message.body)
-            if found is None:
+            elements = None if found is None else self._read_elements(found)
+            if found is None or elements is None:
                 odd.add(f"foreign set {codec.read_name(message.body)}")
             else:
-                sets.append(replace(found, elements=self._read_elements(found)))
-        return sets, frozenset(odd)
+                yield replace(found, elements=elements)
 
-    def _read_elements(self, target: "AddressSet") -> frozenset[bytes]:
-        parts = [
-            wire.elements_of(m.body)[1]
-            for m in self._socket.dump(codec.get_elements(self._table, target.name))
-        ]
+    def _read_elements(self, target: "AddressSet") -> frozenset[bytes] | None:
+        """The elements of a set; None when one of them is more than an address or a range."""
+        dumped = self._socket.dump(codec.get_elements(self._table, target.name))
+        parts = [wire.elements_of(message.body)[1] for message in dumped]
         width = target.family.width
-        if target.kind is SetKind.RANGES:
-            return wire.pair_ranges([pair for part in parts for pair in wire.unpack_elements(part)], width)
-        hosts: set[bytes] = set()
-        for part in parts:
-            plain = wire.unpack_hosts(part, width)
-            hosts.update((key for key, _ in wire.unpack_elements(part)) if plain is None else plain)
-        return frozenset(hosts)
+        try:
+            if target.kind is SetKind.RANGES:
+                keys = [pair for part in parts for pair in wire.unpack_elements(part, width)]
+                return wire.pair_ranges(keys, width)
+            return frozenset(host for part in parts for host in wire.unpack_hosts(part, width))
+        except wire.ForeignElementError:
+            return None
 
-    def _read_chains(self, rules: list[codec.ObservedRule]) -> "Iterator[Chain]":
+    def _read_chains(self, rules: list[codec.ObservedRule], odd: set[str]) -> "Iterator[Chain]":
+        """The chains with their rules; `odd` gets a flag for each that is none of ours."""
         for message in self._socket.dump(codec.GET_CHAINS):
-            table, name, hook = codec.read_chain(message.body, self._table)
-            if table == self._table:
-                yield Chain(name, hook, tuple(item.rule for item in rules if item.chain == name))
+            table, name = codec.chain_names(message.body)
+            if table != self._table:
+                continue  # a chain of another table is not even decoded
+            found = codec.read_chain(message.body)
+            if found is None:
+                odd.add(f"foreign chain {name}")
+            else:
+                yield replace(found, rules=tuple(item.rule for item in rules if item.chain == name))
 
     def commit(self, plan: "Plan", at: Generation) -> None:
         """All of the Plan or nothing, if the generation is still `at`; an empty Plan writes nothing."""

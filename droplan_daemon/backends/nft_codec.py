@@ -16,7 +16,7 @@ from typing import Any
 
 from droplan_daemon.lean import bare
 from droplan_daemon.model.addresses import Family
-from droplan_daemon.model.ruleset import Action, AddressSet, Foreign, Hook, HookPoint, Rule, SetKind
+from droplan_daemon.model.ruleset import Action, AddressSet, Chain, Foreign, Hook, HookPoint, Rule, SetKind
 
 from . import nft_expr as ex
 from .nft_attrs import Attrs, expression, read
@@ -37,8 +37,10 @@ _KEY_TYPE = {Family.IPV4: 7, Family.IPV6: 8}  # nftables' datatype.h: TYPE_IPADD
 _BIG_ENDIAN = b"\x02\x00\x00\x00"  # nftables' datatype.h: BYTEORDER_BIG_ENDIAN, in host order
 _HOOKNUM = {point: number for number, point in enumerate(HookPoint)}
 _POLICY = {Action.DROP: 0, Action.ACCEPT: 1}
-_CHAIN_TABLE = 1
+_TABLE, _CHAIN_NAME, _SET_NAME, _RULE_CHAIN, _RULE_HANDLE = 1, 3, 2, 2, 3  # NFTA_*_TABLE is 1 in each
 _TABLE_USERDATA, _RULE_USERDATA = 6, 7
+# NFTA_SET_*: DATA_TYPE, TIMEOUT, OBJ_TYPE, EXPR, EXPRESSIONS. A lookup may fail by them, or end by itself.
+_SET_BEYOND_KEYS = frozenset({6, 11, 15, 17, 18})
 _TABLE_FLAGS = {1: "dormant", 2: "owner", 4: "persist"}
 # What a malformed attribute makes of pyroute2's decoders.
 _UNREADABLE = (struct.error, ValueError, KeyError, IndexError, TypeError, AttributeError)
@@ -185,25 +187,34 @@ def read_table(body: bytes) -> tuple[str, frozenset[str], str]:
     return found.get("NFTA_TABLE_NAME", ""), frozenset(names), _comment(body, _TABLE_USERDATA)
 
 
-def read_chain(body: bytes, table: str) -> tuple[str, str, Hook | None]:
-    """(table, name, hook) of a chain; a chain of any other table is not even decoded."""
-    owner = next((data for kind, data in attributes(body[4:]) if kind == _CHAIN_TABLE), b"")
-    if owner.rstrip(b"\0") != table.encode():
-        return "", "", None
+def chain_names(body: bytes) -> tuple[str, str]:
+    """(table, name) of a chain, of whatever table and kind."""
+    found = dict(attributes(body[4:]))
+    return _text(found.get(_TABLE, b"")), _text(found.get(_CHAIN_NAME, b""))
+
+
+def read_chain(body: bytes) -> Chain | None:
+    """A chain without its rules; None for one of a kind that droplan never makes.
+
+    Such are a chain inside a rule (the kernel removes it with the rule, and by no other way),
+    one that hardware runs, and one at a hook of a device.
+    """
     found = _decode(nft_chain_msg, body)
-    hook = _hook(found) if "NFTA_CHAIN_HOOK" in found else None
-    return found.get("NFTA_CHAIN_TABLE", ""), found.get("NFTA_CHAIN_NAME", ""), hook
+    if "NFTA_CHAIN_NAME" not in found or found.get("NFTA_CHAIN_FLAGS"):
+        return None
+    if "NFTA_CHAIN_HOOK" not in found:
+        return Chain(found["NFTA_CHAIN_NAME"])
+    hook = _hook(found)
+    return Chain(found["NFTA_CHAIN_NAME"], hook) if hook else None
 
 
-def _hook(found: Fields) -> Hook:
+def _hook(found: Fields) -> Hook | None:
     place = dict(found["NFTA_CHAIN_HOOK"]["attrs"])
-    points, policies = list(HookPoint), {number: action for action, number in _POLICY.items()}
-    return Hook(
-        points[place["NFTA_HOOK_HOOKNUM"] % len(points)],
-        place["NFTA_HOOK_PRIORITY"],
-        policies.get(found.get("NFTA_CHAIN_POLICY", 1), Action.RETURN),
-        found.get("NFTA_CHAIN_TYPE", ""),
-    )
+    point = next((p for p, number in _HOOKNUM.items() if number == place.get("NFTA_HOOK_HOOKNUM")), None)
+    policy = next((a for a, number in _POLICY.items() if number == found.get("NFTA_CHAIN_POLICY")), None)
+    if point is None or policy is None:
+        return None
+    return Hook(point, place.get("NFTA_HOOK_PRIORITY", 0), policy, found.get("NFTA_CHAIN_TYPE", ""))
 
 
 def read_set(body: bytes) -> AddressSet | None:
@@ -213,6 +224,8 @@ def read_set(body: bytes) -> AddressSet | None:
     flags = set(found.get("NFTA_SET_FLAGS", ()))
     if family is None or flags - {"NFT_SET_INTERVAL"} or found.get("NFTA_SET_KEY_LEN") != family.width:
         return None
+    if _SET_BEYOND_KEYS & {kind for kind, _ in attributes(body[4:])}:
+        return None
     kind = SetKind.RANGES if flags else SetKind.HOSTS
     capacity = dict(found.get("NFTA_SET_DESC", {"attrs": ()})["attrs"]).get("NFTA_SET_DESC_SIZE", 0)
     return AddressSet(found["NFTA_SET_NAME"], family, kind, capacity)
@@ -220,7 +233,7 @@ def read_set(body: bytes) -> AddressSet | None:
 
 def read_name(body: bytes) -> str:
     """The name of a set, whatever its kind."""
-    return str(_decode(nft_set_msg, body).get("NFTA_SET_NAME", ""))
+    return _text(dict(attributes(body[4:])).get(_SET_NAME, b""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,11 +248,10 @@ class ObservedRule:
 
 def read_rule(body: bytes) -> ObservedRule:
     """A rule of ours, or one with a Foreign match when it cannot be understood."""
-    found = _decode(nft_rule_msg, body)
-    name = _comment(body, _RULE_USERDATA)
-    chain, handle = found.get("NFTA_RULE_CHAIN", ""), found.get("NFTA_RULE_HANDLE", 0)
+    raw, name = dict(attributes(body[4:])), _comment(body, _RULE_USERDATA)
+    chain, handle = _text(raw.get(_RULE_CHAIN, b"")), int.from_bytes(raw.get(_RULE_HANDLE, b""), "big")
     try:
-        pairs = [_expression(item) for item in found.get("NFTA_RULE_EXPRESSIONS", ())]
+        pairs = [_expression(item) for item in _decode(nft_rule_msg, body)["NFTA_RULE_EXPRESSIONS"]]
         rule = ex.decode(name, tuple(read(kind, attrs) for kind, attrs in pairs))
     except _UNREADABLE as error:
         return ObservedRule(chain, handle, Rule(name, (Foreign(f"unreadable: {error!r}"[:200]),)), 0)
@@ -261,6 +273,10 @@ def _decode(kind: Any, body: bytes) -> Fields:
         return dict(message["attrs"])
     except _UNREADABLE:
         return {}
+
+
+def _text(data: bytes) -> str:
+    return data.rstrip(b"\0").decode(errors="replace")
 
 
 def _comment(body: bytes, kind: int) -> str:

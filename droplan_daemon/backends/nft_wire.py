@@ -29,16 +29,23 @@ NFNL_BATCH_GENID = 1
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port id
 _NFGEN = struct.Struct(">BBH")  # nfgenmsg: family, version, resource id
+_ACK_SIZE = 4 + _HEADER.size  # nlmsgerr: errno, header of the message that it is about
 _ATTR = struct.Struct("=HH")  # nlattr: length, type
 _NESTED = 0x8000
 _TYPE_MASK = 0x3FFF
 _LIST_ELEM = 1  # NFTA_LIST_ELEM
 _SET_ELEM_KEY, _SET_ELEM_FLAGS = 1, 3  # NFTA_SET_ELEM_*
+# NFTA_SET_ELEM_*: DATA, TIMEOUT, EXPR, OBJREF, KEY_END, EXPRESSIONS. They decide when and whom it matches.
+_BEYOND_KEY = frozenset({2, 4, 7, 9, 10, 11})
 _DATA_VALUE = 1  # NFTA_DATA_VALUE
 _INTERVAL_END = 1  # NFT_SET_ELEM_INTERVAL_END
 _ELEM_LIST_TABLE, _ELEM_LIST_SET, _ELEM_LIST_ELEMENTS = 1, 2, 3
 _MAX_ATTR = 0xFFFF  # nlattr.nla_len is 16 bits
 _EXTACK_MESSAGE, _EXTACK_OFFSET = 1, 2  # NLMSGERR_ATTR_MSG, NLMSGERR_ATTR_OFFS
+
+
+class ForeignElementError(ValueError):
+    """A set element that is more than an address or the bound of a range: `*`, or one with a time limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +119,13 @@ def messages(data: bytes) -> "Iterator[Message]":
 
 
 def ack(message: Message) -> Ack:
-    """Read an NLMSG_ERROR, with its extended acknowledgement where the kernel gave one."""
+    """Read an NLMSG_ERROR, with its extended acknowledgement where the kernel gave one.
+
+    Raises ValueError for one that is cut short.
+    """
+    if len(message.body) < _ACK_SIZE:
+        text = "acknowledgement cut short"
+        raise ValueError(text)
     (code,) = struct.unpack_from("=i", message.body)
     if not message.flags & NLM_F_ACK_TLVS:
         return Ack(message.sequence, -code)
@@ -198,26 +211,33 @@ def element_at(offset: int, table: str, name: str, length: int, width: int) -> i
     return (offset - start) // element_size(width, ranges=length > width)
 
 
-def unpack_hosts(packed: bytes, width: int) -> "list[Element] | None":
-    """Addresses of a list that holds nothing but plain keys; None when it holds more.
+def unpack_hosts(packed: bytes, width: int) -> "list[Element]":
+    """Addresses of a list of set elements. Raises ForeignElementError.
 
-    Slices first and asks later: the list is what was wanted if joining it again gives it back.
-    The kernel's own headers lack the flag that says "nested", ours have it.
+    Slices first and asks later: a list of plain keys is read right if joining them again gives it
+    back. The kernel's own headers lack the flag that says "nested", ours have it.
     """
     stride = element_size(width, ranges=False)
     prefix = packed[:12]
-    if len(packed) % stride or prefix not in (host_prefix(width), host_prefix(width, nested=0)):
-        return None
-    found = [packed[at : at + width] for at in range(12, len(packed), stride)]
-    return found if prefix.join((b"", *found)) == packed else None
+    if len(packed) % stride == 0 and prefix in (host_prefix(width), host_prefix(width, nested=0)):
+        found = [packed[at : at + width] for at in range(12, len(packed), stride)]
+        if prefix.join((b"", *found)) == packed:
+            return found
+    return [key for key, _ in unpack_elements(packed, width)]
 
 
-def unpack_elements(packed: bytes) -> "Iterator[tuple[bytes, bool]]":
-    """(key, is the end of an interval) of each element, whatever else it carries."""
+def unpack_elements(packed: bytes, width: int) -> "Iterator[tuple[bytes, bool]]":
+    """(key, is the end of an interval) of each element; what only a person reads is passed over.
+
+    Raises ForeignElementError for an element that is not a key alone, or no key of this width.
+    """
     for _, body in attributes(packed):
         fields = dict(attributes(body))
         value = dict(attributes(fields.get(_SET_ELEM_KEY, b""))).get(_DATA_VALUE, b"")
         flags = int.from_bytes(fields.get(_SET_ELEM_FLAGS, b"\0"), "big")
+        if len(value) != width or flags & ~_INTERVAL_END or _BEYOND_KEY & fields.keys():
+            message = "a set element that droplan never writes"
+            raise ForeignElementError(message)
         yield value, bool(flags & _INTERVAL_END)
 
 
@@ -225,11 +245,14 @@ def pair_ranges(keys: "list[tuple[bytes, bool]]", width: int) -> "frozenset[Elem
     """Inclusive ranges from the kernel's start and end keys, in whatever order they came.
 
     An end without a start is nft(8)'s marker at the beginning of the address space; a start
-    without an end reaches the last address.
+    without an end reaches the last address. Raises ForeignElementError when that is not the last range.
     """
     ranges: list[bytes] = []
     start: bytes | None = None
     for key, is_end in sorted(keys, key=lambda pair: (pair[0], not pair[1])):
+        if start is not None and not is_end:
+            message = "a range without an end, before another range"
+            raise ForeignElementError(message)
         if is_end and start is not None:
             ranges.append(start + _neighbour(key, -1))
         start = None if is_end else key
