@@ -39,6 +39,7 @@ _HOOKNUM = {point: number for number, point in enumerate(HookPoint)}
 _POLICY = {Action.DROP: 0, Action.ACCEPT: 1}
 _TABLE, _CHAIN_NAME, _SET_NAME, _RULE_CHAIN, _RULE_HANDLE = 1, 3, 2, 2, 3  # NFTA_*_TABLE is 1 in each
 _TABLE_USERDATA, _RULE_USERDATA = 6, 7
+_CHAIN_FLAGS, _CHAIN_BASE = 10, 1
 # NFTA_SET_*: DATA_TYPE, TIMEOUT, OBJ_TYPE, EXPR, EXPRESSIONS. A lookup may fail by them, or end by itself.
 _SET_BEYOND_KEYS = frozenset({6, 11, 15, 17, 18})
 _TABLE_FLAGS = {1: "dormant", 2: "owner", 4: "persist"}
@@ -200,7 +201,8 @@ def read_chain(body: bytes) -> Chain | None:
     one that hardware runs, and one at a hook of a device.
     """
     found = _decode(nft_chain_msg, body)
-    if "NFTA_CHAIN_NAME" not in found or found.get("NFTA_CHAIN_FLAGS"):
+    flags = int.from_bytes(dict(attributes(body[4:])).get(_CHAIN_FLAGS, b""), "big")
+    if "NFTA_CHAIN_NAME" not in found or flags & ~_CHAIN_BASE:
         return None
     if "NFTA_CHAIN_HOOK" not in found:
         return Chain(found["NFTA_CHAIN_NAME"])
