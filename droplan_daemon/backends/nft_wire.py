@@ -94,6 +94,26 @@ def attribute(kind: int, payload: bytes) -> bytes:
     return _ATTR.pack(4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
 
 
+def number_attribute(kind: int, value: int, width: int = 4) -> bytes:
+    """An attribute with a number: big-endian, unlike the header before it."""
+    return attribute(kind, value.to_bytes(width, "big"))
+
+
+def number_of(payload: bytes) -> int:
+    """The number in an attribute."""
+    return int.from_bytes(payload, "big")
+
+
+def asciiz(text: str) -> bytes:
+    """A string as attributes hold it."""
+    return text.encode() + b"\0"
+
+
+def text_of(payload: bytes) -> str:
+    """The string in an attribute."""
+    return payload.rstrip(b"\0").decode(errors="replace")
+
+
 def attributes(data: bytes) -> "Iterator[tuple[int, bytes]]":
     """(type, payload) of each attribute; ValueError when the lengths do not add up."""
     offset = 0
@@ -136,7 +156,7 @@ def ack(message: Message) -> Ack:
     return Ack(
         message.sequence,
         -code,
-        said.get(_EXTACK_MESSAGE, b"").rstrip(b"\0").decode(errors="replace"),
+        text_of(said.get(_EXTACK_MESSAGE, b"")),
         None if offset is None else int.from_bytes(offset, sys.byteorder),
     )
 
@@ -161,7 +181,7 @@ def element_size(width: int, *, ranges: bool) -> int:
 
 def element_list(table: str, name: str) -> bytes:
     """The attributes that say whose elements a message is about."""
-    return attribute(_ELEM_LIST_TABLE, _asciiz(table)) + attribute(_ELEM_LIST_SET, _asciiz(name))
+    return attribute(_ELEM_LIST_TABLE, asciiz(table)) + attribute(_ELEM_LIST_SET, asciiz(name))
 
 
 def pack_elements(
@@ -264,9 +284,5 @@ def pair_ranges(keys: "list[tuple[bytes, bool]]", width: int) -> "frozenset[Elem
 def elements_of(body: bytes) -> tuple[str, bytes]:
     """(set name, packed elements) of one message of a GETSETELEM dump."""
     fields = dict(attributes(body[_NFGEN.size :]))
-    name = fields.get(_ELEM_LIST_SET, b"").rstrip(b"\0").decode(errors="replace")
+    name = text_of(fields.get(_ELEM_LIST_SET, b""))
     return name, fields.get(_ELEM_LIST_ELEMENTS, b"")
-
-
-def _asciiz(text: str) -> bytes:
-    return text.encode() + b"\0"
