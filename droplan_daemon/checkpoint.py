@@ -89,7 +89,7 @@ def unseal(data: bytes, version: int) -> Any:
         raise StoreFailed("the state file is damaged")
     if sealed["version"] != version:
         raise StoreFailed(f"the state file has another version, and this droplan reads version {version}")
-    if sealed["sha256"] != _checksum(version, sealed["body"]):
+    if sealed["sha256"] != _checksum(sealed["version"], sealed["body"]):
         raise StoreFailed("the state file is damaged: its checksum is wrong")
     return sealed["body"]
 
@@ -164,7 +164,7 @@ def _json(value: "Mapping[str, Any]") -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode() + b"\n"
 
 
-def _checksum(version: int, body: "Mapping[str, Any]") -> str:
+def _checksum(version: Any, body: "Mapping[str, Any]") -> str:
     return hashlib.sha256(_json({"version": version, "body": body})).hexdigest()
 
 

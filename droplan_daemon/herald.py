@@ -91,9 +91,7 @@ class Herald:
     def rejected(self, error: "ConfigInvalid", budget: "Budget | None") -> None:
         """The new configuration is refused, the old one goes on."""
         self._standing = replace(self._standing, config_error=_first(error))
-        for problem in error.problems:
-            where = {"key": problem.key or None, "line": problem.line, "column": problem.column}
-            self._say(("error", "config.rejected", {**where, "message": problem.message}))
+        invalid_configuration(error, "config.rejected")
         if self._ready:
             self._notifier.ready(self._line(budget))
         self._publish(budget)
@@ -181,6 +179,15 @@ class Herald:
             return False
         self._relief(frozenset({condition}))
         return True
+
+
+def invalid_configuration(error: "ConfigInvalid", event: str = "config.invalid") -> None:
+    """Each mistake of a configuration as an event."""
+    log = structlog.get_logger()
+    for problem in error.problems:
+        where = {"key": problem.key or None, "line": problem.line, "column": problem.column}
+        fields = {"file": error.path, **where, "message": problem.message, "hint": problem.hint or None}
+        log.error(event, **{name: value for name, value in fields.items() if value is not None})
 
 
 def _first(error: "ConfigInvalid") -> str:

@@ -165,6 +165,21 @@ class Cycle:
         raise CommitUnknown("the ruleset read back is not the one that was written", reason="mismatch")
 
 
+def flush(backend: "Backend") -> bool:
+    """Remove our table, and look that it is gone; whether there was one. Blocking.
+
+    Raises CommitConflict when others keep committing or putting it back, CommitRejected, Fatal.
+    """
+    for attempt in range(ATTEMPTS):
+        observation = backend.observe()
+        removal = diff(observation.ruleset, None)
+        if not removal:
+            return attempt > 0
+        with suppress(CommitConflict, CommitUnknown):
+            backend.commit(removal, observation.generation)
+    raise CommitConflict("the table could not be removed, since others keep changing the kernel's ruleset")
+
+
 def _unguarded(policy: "Policy", host: "Host") -> "tuple[str, ...]":
     return tuple(
         f"{kind}: this Droplet has no {kind} interface, so there is nothing to manage"

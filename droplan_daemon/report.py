@@ -142,7 +142,7 @@ def _headline(standing: Standing, budget: "Budget | None", now: float) -> "Itera
         yield "not enforcing yet"
     else:
         peers = _count(len(world.peers), "peer")
-        yield f"{_verb(standing.policy)} {peers} ({_scope(standing.policy, world)})"
+        yield f"{verb(standing.policy)} {peers} ({_scope(standing.policy, world)})"
         yield f"last good poll {span(now - standing.verified_at)} ago"
     if isinstance(standing.outcome, Refused | Failed):
         yield f"now failing: {standing.outcome.error}"
@@ -154,7 +154,8 @@ def _headline(standing: Standing, budget: "Budget | None", now: float) -> "Itera
         yield f"next in {span(max(0.0, standing.next_at - now))}"
 
 
-def _verb(policy: "Policy") -> str:
+def verb(policy: "Policy") -> str:
+    """What is done to packets of strangers: `enforcing` or `auditing`."""
     return "enforcing" if policy.mode.value == "enforce" else "auditing"
 
 

@@ -7,43 +7,27 @@ Laws:
    generation; a Plan that touches rules is refused when they are not known for it.
 """
 
-import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from droplan_daemon.effects import Generation, Observation
-from droplan_daemon.errors import CommitConflict, CommitRejected
-from droplan_daemon.model.plan import (
-    AddElements,
-    AddEntries,
-    CreateChain,
-    CreateMap,
-    CreateSet,
-    CreateTable,
-    DeleteChain,
-    DeleteMap,
-    DeleteRule,
-    DeleteSet,
-    DeleteTable,
-    InsertRule,
-    RemoveElements,
-    RemoveEntries,
-)
-from droplan_daemon.model.ruleset import Chain, PortMap, Ruleset, SetKind, ruleset
+from droplan_daemon.errors import CommitConflict
+from droplan_daemon.model.ruleset import PortMap, Ruleset, SetKind, ruleset
 
 from . import nft_codec as codec
 from . import nft_wire as wire
-from .nft_codec import Place, Request
-from .nft_socket import BatchRefusedError, DumpInterruptedError, NftSocket, Refused
+from .nft_batch import Batch
+from .nft_codec import Place
+from .nft_map import unpack_entries
+from .nft_socket import BatchRefusedError, DumpInterruptedError, NftSocket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from droplan_daemon.model.plan import Change, Plan
-    from droplan_daemon.model.ruleset import AddressSet
+    from droplan_daemon.model.plan import Plan
+    from droplan_daemon.model.ruleset import AddressSet, Chain
 
 TABLE = "droplan"
-_NOWHERE = Place((1 << 63) - 1, committed=True)  # no rule's handle: the kernel refuses, in its turn
 _READS = 8  # a busy neighbour may commit while we read; this often in a row, nobody does
 
 
@@ -89,7 +73,7 @@ class NftBackend:
         counters: dict[tuple[str, str], int] = {}
         self._layout = _Layout(generation, {name: [] for name in (found.chains if found else ())})
         for item in rules:
-            self._layout.places[item.chain].append(Place(item.handle, committed=True))
+            self._layout.places.setdefault(item.chain, []).append(Place(item.handle, committed=True))
             key = item.chain, item.rule.name
             counters[key] = counters.get(key, 0) + item.packets
         return Observation(found, generation, counters)
@@ -99,51 +83,59 @@ class NftBackend:
         if answer is None:
             return None, []
         _, flags, comment = codec.read_table(answer.body)
-        sets, maps, odd = self._read_sets()
+        odd: set[str] = set()
+        sets, maps = self._read_sets(odd)
         rules = [codec.read_rule(m.body) for m in self._socket.dump(codec.get_rules(self._table))]
-        chains = self._read_chains(rules)
-        found = ruleset(tuple(sets), tuple(chains), comment, tuple(maps))
+        found = ruleset(sets, tuple(self._read_chains(rules, odd)), comment, maps)
         return replace(found, flags=flags | odd), rules
 
-    def _read_sets(self) -> "tuple[list[AddressSet], list[PortMap], frozenset[str]]":
-        """Sets and maps with all that is in them, and a flag for each that is none of ours."""
-        sets, maps, odd = [], [], set()
+    def _read_sets(self, odd: set[str]) -> "tuple[tuple[AddressSet, ...], tuple[PortMap, ...]]":
+        """Sets and maps with all that is in them; `odd` gets a flag for each that is none of ours."""
+        sets: list[AddressSet] = []
+        maps: list[PortMap] = []
         for message in self._socket.dump(codec.get_sets(self._table)):
-            if found := codec.read_set(message.body):
-                sets.append(replace(found, elements=self._read_elements(found)))
-            elif name := codec.read_map(message.body):
-                packed = b"".join(self._packed(name))
-                maps.append(PortMap(name, wire.unpack_entries(packed)))
-            else:
-                odd.add(f"foreign set {codec.read_name(message.body)}")
-        return sets, maps, frozenset(odd)
+            try:
+                if found := codec.read_set(message.body):
+                    sets.append(replace(found, elements=self._read_elements(found)))
+                    continue
+                if name := codec.read_map(message.body):
+                    maps.append(PortMap(name, unpack_entries(b"".join(self._packed(name)))))
+                    continue
+            except wire.ForeignElementError:
+                pass  # one element of it is more than an address, a range or a jump
+            odd.add(f"foreign set {codec.read_name(message.body)}")
+        return tuple(sets), tuple(maps)
 
     def _packed(self, name: str) -> list[bytes]:
         dumped = self._socket.dump(codec.get_elements(self._table, name))
         return [wire.elements_of(message.body)[1] for message in dumped]
 
     def _read_elements(self, target: "AddressSet") -> frozenset[bytes]:
+        """The elements of a set. Raises ForeignElementError."""
         parts, width = self._packed(target.name), target.family.width
         if target.kind is SetKind.RANGES:
-            return wire.pair_ranges([pair for part in parts for pair in wire.unpack_elements(part)], width)
-        hosts: set[bytes] = set()
-        for part in parts:
-            plain = wire.unpack_hosts(part, width)
-            hosts.update((key for key, _ in wire.unpack_elements(part)) if plain is None else plain)
-        return frozenset(hosts)
+            keys = [pair for part in parts for pair in wire.unpack_elements(part, width)]
+            return wire.pair_ranges(keys, width)
+        return frozenset(host for part in parts for host in wire.unpack_hosts(part, width))
 
-    def _read_chains(self, rules: list[codec.ObservedRule]) -> "Iterator[Chain]":
+    def _read_chains(self, rules: list[codec.ObservedRule], odd: set[str]) -> "Iterator[Chain]":
+        """The chains with their rules; `odd` gets a flag for each that is none of ours."""
         for message in self._socket.dump(codec.GET_CHAINS):
-            table, name, hook = codec.read_chain(message.body, self._table)
-            if table == self._table:
-                yield Chain(name, hook, tuple(item.rule for item in rules if item.chain == name))
+            table, name = codec.chain_names(message.body)
+            if table != self._table:
+                continue  # a chain of another table is not even decoded
+            found = codec.read_chain(message.body)
+            if found is None:
+                odd.add(f"foreign chain {name}")
+            else:
+                yield replace(found, rules=tuple(item.rule for item in rules if item.chain == name))
 
     def commit(self, plan: "Plan", at: Generation) -> None:
         """All of the Plan or nothing, if the generation is still `at`; an empty Plan writes nothing."""
         layout = self._layout_at(at)
         if not plan:
             return
-        batch = _Batch(self._table, {name: list(places) for name, places in layout.places.items()})
+        batch = Batch(self._table, {name: list(places) for name, places in layout.places.items()})
         for index, change in enumerate(plan.changes):
             batch.add(index, change)
         self._layout = None
@@ -162,100 +154,3 @@ class NftBackend:
         if self._layout is None or self._layout.generation != at:
             raise CommitConflict("the kernel's ruleset changed since it was read")
         return self._layout
-
-
-class _Batch:
-    """A Plan on its way to messages: remembers which message came from which Change."""
-
-    def __init__(self, table: str, places: dict[str, list[Place]]) -> None:
-        self.requests: list[Request] = []
-        self.numbered = 0
-        self._table = table
-        self._places = places
-        self._origins: list[tuple[int, tuple[bytes, ...]]] = []
-
-    def add(self, index: int, change: "Change") -> None:
-        """Append the messages of one Change."""
-        if isinstance(change, AddElements | RemoveElements):
-            self._add_elements(index, change)
-            return
-        self.requests.append(self._request(index, change))
-        self._origins.append((index, ()))
-
-    def _add_elements(self, index: int, change: AddElements | RemoveElements) -> None:
-        kind = codec.NEWSETELEM if isinstance(change, AddElements) else codec.DELSETELEM
-        flags = codec.CREATE if isinstance(change, AddElements) else 0
-        ordered, width = sorted(change.elements), change.family.width
-        start = 0
-        for payload, count in wire.pack_elements(self._table, change.set, ordered, width):
-            self.requests.append(Request(kind, flags, payload))
-            self._origins.append((index, tuple(ordered[start : start + count])))
-            start += count
-
-    def _request(self, index: int, change: "Change") -> Request:
-        match change:
-            case CreateTable(comment):
-                return codec.new_table(self._table, comment)
-            case DeleteTable():
-                self._places.clear()
-                return codec.delete_table(self._table)
-            case CreateSet(new):
-                return codec.new_set(self._table, new, index + 1)
-            case DeleteSet(name) | DeleteMap(name):
-                return codec.delete_set(self._table, name)
-            case CreateMap(name):
-                return codec.new_map(self._table, name, index + 1)
-            case AddEntries(name, entries):
-                return Request(
-                    codec.NEWSETELEM, codec.CREATE, wire.pack_entries(self._table, name, sorted(entries))
-                )
-            case RemoveEntries(name, entries):
-                return Request(codec.DELSETELEM, 0, wire.pack_entries(self._table, name, sorted(entries)))
-            case CreateChain(name, hook):
-                self._places[name] = []
-                self.numbered += 1
-                return codec.new_chain(self._table, name, hook)
-            case DeleteChain(name):
-                self._places.pop(name, None)
-                self.numbered += 1
-                return codec.delete_chain(self._table, name)
-            case InsertRule():
-                return self._insert(change)
-            case DeleteRule():
-                return self._delete(change)
-        raise TypeError(change)
-
-    def _insert(self, change: InsertRule) -> Request:
-        self.numbered += 1
-        places = self._places.setdefault(change.chain, [])
-        before = _NOWHERE if change.index > len(places) else None
-        before = places[change.index] if change.index < len(places) else before
-        places.insert(change.index, Place(self.numbered, committed=False))
-        return codec.new_rule(self._table, change.chain, change.rule, number=self.numbered, before=before)
-
-    def _delete(self, change: DeleteRule) -> Request:
-        self.numbered += 1
-        places = self._places.get(change.chain, [])
-        place = places.pop(change.index) if change.index < len(places) else _NOWHERE
-        return codec.delete_rule(self._table, change.chain, place)
-
-    def explain(self, refused: Refused, plan: "Plan") -> CommitRejected:
-        """The kernel's refusal in terms of the Plan: which Change, which element."""
-        if refused.index is None:
-            message = f"the kernel refused the transaction: {_words(refused)}"
-            return CommitRejected(message, errno=refused.errno)
-        index, elements = self._origins[refused.index]
-        change = plan.changes[index]
-        element = self._element(refused, change, elements)
-        message = f"the kernel refused '{change}': {_words(refused)}"
-        return CommitRejected(message, errno=refused.errno, change=index, element=element)
-
-    def _element(self, refused: Refused, change: "Change", elements: tuple[bytes, ...]) -> bytes | None:
-        if not isinstance(change, AddElements | RemoveElements) or refused.offset is None:
-            return None
-        at = wire.element_at(refused.offset, self._table, change.set, len(elements[0]), change.family.width)
-        return elements[at] if 0 <= at < len(elements) else None
-
-
-def _words(refused: Refused) -> str:
-    return refused.text or os.strerror(refused.errno)

@@ -6,8 +6,8 @@ Laws:
 3. A dump that cannot be understood yields a Foreign match or an odd flag, never an
    exception and never something that looks like ours.
 
-Tables, chains, sets and rules go through pyroute2's message classes; elements, of which
-there may be thousands, through `nft_wire`. Source: linux/netfilter/nf_tables.h.
+Tables, chains and sets go through pyroute2's message classes; rules and elements, which are
+many, through `nft_attrs` and `nft_wire`. Source: linux/netfilter/nf_tables.h.
 """
 
 import struct
@@ -16,20 +16,32 @@ from typing import Any
 
 from droplan_daemon.lean import bare
 from droplan_daemon.model.addresses import Family
-from droplan_daemon.model.ruleset import Action, AddressSet, Foreign, Hook, HookPoint, Rule, SetKind
+from droplan_daemon.model.ruleset import Action, AddressSet, Chain, Foreign, Hook, HookPoint, Rule, SetKind
 
 from . import nft_expr as ex
-from .nft_attrs import Attrs, expression, read
-from .nft_wire import NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, attribute, attributes, element_list
+from .nft_attrs import expression, read
+from .nft_wire import (
+    NLM_F_APPEND,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    asciiz,
+    attribute,
+    attributes,
+    element_list,
+    number_attribute,
+    number_of,
+    text_of,
+)
 
 with bare("pyroute2"):
-    from pyroute2.netlink.nfnetlink.nftsocket import nft_chain_msg, nft_rule_msg, nft_set_msg, nft_table_msg
+    from pyroute2.netlink.nfnetlink.nftsocket import nft_chain_msg, nft_set_msg, nft_table_msg
 
 (
     NEWTABLE, GETTABLE, DELTABLE, NEWCHAIN, GETCHAIN, DELCHAIN, NEWRULE, GETRULE, DELRULE, NEWSET,
     GETSET, DELSET, NEWSETELEM, GETSETELEM, DELSETELEM, NEWGEN, GETGEN,
 ) = range(17)  # fmt: skip
 
+Attrs = list[tuple[str, Any]]
 Fields = dict[str, Any]
 
 CREATE = NLM_F_CREATE | NLM_F_EXCL
@@ -40,8 +52,12 @@ _MAP_FLAGS = frozenset({"NFT_SET_INTERVAL", "NFT_SET_MAP"})
 _BIG_ENDIAN = b"\x02\x00\x00\x00"  # nftables' datatype.h: BYTEORDER_BIG_ENDIAN, in host order
 _HOOKNUM = {point: number for number, point in enumerate(HookPoint)}
 _POLICY = {Action.DROP: 0, Action.ACCEPT: 1}
-_CHAIN_TABLE = 1
+_TABLE, _CHAIN_NAME, _SET_NAME = 1, 3, 2  # NFTA_*_TABLE is 1 in each
+_RULE_CHAIN, _RULE_HANDLE, _RULE_EXPRESSIONS, _RULE_POSITION, _RULE_ID, _RULE_POSITION_ID = 2, 3, 4, 6, 9, 10
 _TABLE_USERDATA, _RULE_USERDATA = 6, 7
+_CHAIN_FLAGS, _CHAIN_BASE = 10, 1
+# NFTA_SET_*: DATA_TYPE, TIMEOUT, OBJ_TYPE, EXPR, EXPRESSIONS. A lookup may fail by them, or end by itself.
+_SET_BEYOND_KEYS = frozenset({6, 11, 15, 17, 18})
 _TABLE_FLAGS = {1: "dormant", 2: "owner", 4: "persist"}
 # What a malformed attribute makes of pyroute2's decoders.
 _UNREADABLE = (struct.error, ValueError, KeyError, IndexError, TypeError, AttributeError)
@@ -139,24 +155,29 @@ def delete_set(table: str, name: str) -> Request:
 
 def new_rule(table: str, chain: str, rule: Rule, *, number: int, before: "Place | None") -> Request:
     """Add a rule before another one, or at the chain's end; `number` is unique within the batch."""
-    exprs = [expression(expr) for expr in ex.encode(rule)]
-    attrs: Attrs = [
-        ("NFTA_RULE_TABLE", table),
-        ("NFTA_RULE_CHAIN", chain),
-        ("NFTA_RULE_EXPRESSIONS", exprs),
-        ("NFTA_RULE_ID", number),
+    parts = [
+        *_rule_of(table, chain),
+        attribute(_RULE_EXPRESSIONS, b"".join(expression(expr) for expr in ex.encode(rule))),
+        number_attribute(_RULE_ID, number),
     ]
     if before:
-        attrs.append(("NFTA_RULE_POSITION" if before.committed else "NFTA_RULE_POSITION_ID", before.number))
-    payload = _encode(nft_rule_msg(), attrs) + _userdata(_RULE_USERDATA, rule.name)
+        kind, width = (_RULE_POSITION, 8) if before.committed else (_RULE_POSITION_ID, 4)
+        parts.append(number_attribute(kind, before.number, width))
+    payload = b"".join((*parts, _userdata(_RULE_USERDATA, rule.name)))
     return Request(NEWRULE, NLM_F_CREATE if before else NLM_F_CREATE | NLM_F_APPEND, payload)
 
 
 def delete_rule(table: str, chain: str, place: "Place") -> Request:
     """Delete a rule that was there before this batch, or was added in it."""
-    which = "NFTA_RULE_HANDLE" if place.committed else "NFTA_RULE_ID"
-    attrs: Attrs = [("NFTA_RULE_TABLE", table), ("NFTA_RULE_CHAIN", chain), (which, place.number)]
-    return Request(DELRULE, 0, _encode(nft_rule_msg(), attrs))
+    kind, width = (_RULE_HANDLE, 8) if place.committed else (_RULE_ID, 4)
+    return Request(
+        DELRULE, 0, b"".join((*_rule_of(table, chain), number_attribute(kind, place.number, width)))
+    )
+
+
+def _rule_of(table: str, chain: str) -> tuple[bytes, bytes]:
+    """The attributes that say where a rule is."""
+    return attribute(_TABLE, asciiz(table)), attribute(_RULE_CHAIN, asciiz(chain))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +204,7 @@ GET_CHAINS = Request(GETCHAIN, 0, b"")
 
 def get_rules(table: str) -> Request:
     """Ask for the rules of one table."""
-    return Request(GETRULE, 0, _encode(nft_rule_msg(), [("NFTA_RULE_TABLE", table)]))
+    return Request(GETRULE, 0, attribute(_TABLE, asciiz(table)))
 
 
 def get_sets(table: str) -> Request:
@@ -204,25 +225,35 @@ def read_table(body: bytes) -> tuple[str, frozenset[str], str]:
     return found.get("NFTA_TABLE_NAME", ""), frozenset(names), _comment(body, _TABLE_USERDATA)
 
 
-def read_chain(body: bytes, table: str) -> tuple[str, str, Hook | None]:
-    """(table, name, hook) of a chain; a chain of any other table is not even decoded."""
-    owner = next((data for kind, data in attributes(body[4:]) if kind == _CHAIN_TABLE), b"")
-    if owner.rstrip(b"\0") != table.encode():
-        return "", "", None
+def chain_names(body: bytes) -> tuple[str, str]:
+    """(table, name) of a chain, of whatever table and kind."""
+    found = dict(attributes(body[4:]))
+    return text_of(found.get(_TABLE, b"")), text_of(found.get(_CHAIN_NAME, b""))
+
+
+def read_chain(body: bytes) -> Chain | None:
+    """A chain without its rules; None for one of a kind that droplan never makes.
+
+    Such are a chain inside a rule (the kernel removes it with the rule, and by no other way),
+    one that hardware runs, and one at a hook of a device.
+    """
     found = _decode(nft_chain_msg, body)
-    hook = _hook(found) if "NFTA_CHAIN_HOOK" in found else None
-    return found.get("NFTA_CHAIN_TABLE", ""), found.get("NFTA_CHAIN_NAME", ""), hook
+    flags = int.from_bytes(dict(attributes(body[4:])).get(_CHAIN_FLAGS, b""), "big")
+    if "NFTA_CHAIN_NAME" not in found or flags & ~_CHAIN_BASE:
+        return None
+    if "NFTA_CHAIN_HOOK" not in found:
+        return Chain(found["NFTA_CHAIN_NAME"])
+    hook = _hook(found)
+    return Chain(found["NFTA_CHAIN_NAME"], hook) if hook else None
 
 
-def _hook(found: Fields) -> Hook:
+def _hook(found: Fields) -> Hook | None:
     place = dict(found["NFTA_CHAIN_HOOK"]["attrs"])
-    points, policies = list(HookPoint), {number: action for action, number in _POLICY.items()}
-    return Hook(
-        points[place["NFTA_HOOK_HOOKNUM"] % len(points)],
-        place["NFTA_HOOK_PRIORITY"],
-        policies.get(found.get("NFTA_CHAIN_POLICY", 1), Action.RETURN),
-        found.get("NFTA_CHAIN_TYPE", ""),
-    )
+    point = next((p for p, number in _HOOKNUM.items() if number == place.get("NFTA_HOOK_HOOKNUM")), None)
+    policy = next((a for a, number in _POLICY.items() if number == found.get("NFTA_CHAIN_POLICY")), None)
+    if point is None or policy is None:
+        return None
+    return Hook(point, place.get("NFTA_HOOK_PRIORITY", 0), policy, found.get("NFTA_CHAIN_TYPE", ""))
 
 
 def read_set(body: bytes) -> AddressSet | None:
@@ -231,6 +262,8 @@ def read_set(body: bytes) -> AddressSet | None:
     family = next((f for f, kind in _KEY_TYPE.items() if kind == found.get("NFTA_SET_KEY_TYPE")), None)
     flags = set(found.get("NFTA_SET_FLAGS", ()))
     if family is None or flags - {"NFT_SET_INTERVAL"} or found.get("NFTA_SET_KEY_LEN") != family.width:
+        return None
+    if _SET_BEYOND_KEYS & {kind for kind, _ in attributes(body[4:])}:
         return None
     kind = SetKind.RANGES if flags else SetKind.HOSTS
     capacity = dict(found.get("NFTA_SET_DESC", {"attrs": ()})["attrs"]).get("NFTA_SET_DESC_SIZE", 0)
@@ -248,7 +281,7 @@ def read_map(body: bytes) -> str | None:
 
 def read_name(body: bytes) -> str:
     """The name of a set, whatever its kind."""
-    return str(_decode(nft_set_msg, body).get("NFTA_SET_NAME", ""))
+    return text_of(dict(attributes(body[4:])).get(_SET_NAME, b""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,22 +296,14 @@ class ObservedRule:
 
 def read_rule(body: bytes) -> ObservedRule:
     """A rule of ours, or one with a Foreign match when it cannot be understood."""
-    found = _decode(nft_rule_msg, body)
-    name = _comment(body, _RULE_USERDATA)
-    chain, handle = found.get("NFTA_RULE_CHAIN", ""), found.get("NFTA_RULE_HANDLE", 0)
+    found, name = dict(attributes(body[4:])), _comment(body, _RULE_USERDATA)
+    chain, handle = text_of(found.get(_RULE_CHAIN, b"")), number_of(found.get(_RULE_HANDLE, b""))
     try:
-        pairs = [_expression(item) for item in found.get("NFTA_RULE_EXPRESSIONS", ())]
-        rule = ex.decode(name, tuple(read(kind, attrs) for kind, attrs in pairs))
+        pairs = [read(element) for _, element in attributes(found[_RULE_EXPRESSIONS])]
+        rule = ex.decode(name, tuple(expr for expr, _ in pairs))
     except _UNREADABLE as error:
         return ObservedRule(chain, handle, Rule(name, (Foreign(f"unreadable: {error!r}"[:200]),)), 0)
-    counted = (dict(attrs).get("NFTA_COUNTER_PACKETS", 0) for kind, attrs in pairs if kind == "counter")
-    return ObservedRule(chain, handle, rule, sum(counted))
-
-
-def _expression(item: Any) -> tuple[str, Attrs]:
-    fields = dict(item["attrs"])
-    data = fields.get("NFTA_EXPR_DATA", ())
-    return fields["NFTA_EXPR_NAME"], list(data["attrs"] if data else ())
+    return ObservedRule(chain, handle, rule, sum(packets for _, packets in pairs))
 
 
 def _decode(kind: Any, body: bytes) -> Fields:
@@ -295,5 +320,5 @@ def _comment(body: bytes, kind: int) -> str:
     """The comment in the user data of a message: type 0, length, text with NUL."""
     for found, data in attributes(body[4:]):
         if found == kind and data[:1] == b"\0" and len(data) > len("tl"):
-            return data[2 : 2 + data[1]].rstrip(b"\0").decode(errors="replace")
+            return text_of(data[2 : 2 + data[1]])
     return ""

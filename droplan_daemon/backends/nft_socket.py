@@ -13,6 +13,7 @@ Source: nfnetlink_rcv_batch() in linux/net/netfilter/nfnetlink.c.
 
 import errno
 import socket
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -80,10 +81,11 @@ class NftSocket:
 
     def generation(self) -> "Generation":
         """The counter of committed changes in this network namespace."""
-        for message in self._ask(Request(GETGEN, 0, b"")):
-            fields = dict(wire.attributes(message.body[4:]))
-            return int.from_bytes(fields[_GEN_ID], "big")
-        raise CommitUnknown("the kernel did not tell its generation", reason="no_reply")
+        answer = self.get(Request(GETGEN, 0, b""))
+        fields = dict(wire.attributes(answer.body[4:])) if answer else {}
+        if _GEN_ID not in fields:
+            raise CommitUnknown("the kernel did not tell its generation", reason="no_reply")
+        return int.from_bytes(fields[_GEN_ID], "big")
 
     def get(self, request: Request) -> wire.Message | None:
         """The one object asked for, or None when it does not exist."""
@@ -91,6 +93,8 @@ class NftSocket:
             return next(self._ask(request), None)
         except FileNotFoundError:
             return None
+        except DumpInterruptedError as error:
+            raise CommitUnknown("the kernel could not answer now", reason="receive") from error
 
     def dump(self, request: Request) -> list[wire.Message]:
         """Every object asked for; DumpInterruptedError when they changed meanwhile."""
@@ -111,9 +115,10 @@ class NftSocket:
             if message.sequence != sequence:
                 continue  # a late answer to something given up
             if message.type == wire.NLMSG_DONE:
+                _require_whole(message)
                 return
             if message.type == wire.NLMSG_ERROR:
-                _raise_for(wire.ack(message).errno)
+                _raise_for(self._said(message).errno)
                 return
             yield message
 
@@ -139,7 +144,7 @@ class NftSocket:
             index = message.sequence - first - 1
             if message.type != wire.NLMSG_ERROR or not -1 <= index < count:
                 continue
-            said = wire.ack(message)
+            said = self._said(message)
             if said.errno:
                 whole = index < 0
                 refusals.append(Refused(None if whole else index, said.errno, said.text, said.offset))
@@ -183,15 +188,28 @@ class NftSocket:
                 self.close()
                 reason = "overrun" if error.errno == errno.ENOBUFS else "receive"
                 raise CommitUnknown(f"netlink receive failed: {error.strerror}", reason=reason) from error
-            yield from wire.messages(data)
+            try:
+                found = list(wire.messages(data))
+            except ValueError as error:
+                raise self._garbled() from error
+            yield from found
+
+    def _said(self, message: wire.Message) -> wire.Ack:
+        try:
+            return wire.ack(message)
+        except ValueError as error:
+            raise self._garbled() from error
+
+    def _garbled(self) -> CommitUnknown:
+        self.close()
+        return CommitUnknown("the kernel's answer could not be read", reason="garbled")
 
 
 def _opened(deadline: float) -> socket.socket:
     try:
         sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
     except OSError as error:
-        message = "this kernel has no nfnetlink; load it with: modprobe nfnetlink"
-        raise KernelUnsupported(message, feature="nfnetlink") from error
+        raise _refused_socket(error) from error
     sock.bind((0, 0))
     sock.settimeout(deadline)
     for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK):
@@ -209,11 +227,31 @@ def _grow(sock: socket.socket, force: int, polite: int, size: int) -> None:
         sock.setsockopt(socket.SOL_SOCKET, polite, size)
 
 
+def _refused_socket(error: OSError) -> Exception:
+    if error.errno in {errno.EPERM, errno.EACCES}:
+        return _not_permitted()
+    if error.errno in {errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.ESOCKTNOSUPPORT}:
+        message = (
+            "this process cannot speak netlink to the firewall; load it with: modprobe nfnetlink "
+            "(and under systemd allow it with RestrictAddressFamilies=AF_NETLINK)"
+        )
+        return KernelUnsupported(message, feature="nfnetlink")
+    message = f"no netlink socket, nothing changed: {error.strerror}"
+    return CommitRejected(message, errno=error.errno or errno.EIO)
+
+
 def _refused_send(error: OSError) -> Exception:
     if error.errno in {errno.EPERM, errno.EACCES}:
         return _not_permitted()
     message = f"netlink send failed, nothing changed: {error.strerror}"
     return CommitRejected(message, errno=error.errno or errno.EIO)
+
+
+def _require_whole(done: wire.Message) -> None:
+    """The end of a dump says whether the kernel got to the end of what it was asked."""
+    code = int.from_bytes(done.body[:4], sys.byteorder, signed=True)
+    if code < 0 or done.flags & wire.NLM_F_DUMP_INTR:
+        raise DumpInterruptedError
 
 
 def _raise_for(number: int) -> None:

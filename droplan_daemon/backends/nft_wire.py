@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from droplan_daemon.model.addresses import Element
-    from droplan_daemon.model.ruleset import PortEntry
 
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x4, 0x300
@@ -30,20 +29,23 @@ NFNL_BATCH_GENID = 1
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port id
 _NFGEN = struct.Struct(">BBH")  # nfgenmsg: family, version, resource id
+_ACK_SIZE = 4 + _HEADER.size  # nlmsgerr: errno, header of the message that it is about
 _ATTR = struct.Struct("=HH")  # nlattr: length, type
 _NESTED = 0x8000
 _TYPE_MASK = 0x3FFF
 _LIST_ELEM = 1  # NFTA_LIST_ELEM
 _SET_ELEM_KEY, _SET_ELEM_FLAGS = 1, 3  # NFTA_SET_ELEM_*
-_SET_ELEM_DATA = 2
-_DATA_VALUE, _DATA_VERDICT = 1, 2  # NFTA_DATA_*
-_VERDICT_CODE, _VERDICT_CHAIN = 1, 2  # NFTA_VERDICT_*
-_NFT_JUMP = -3
-_LAST_PORT = 0xFFFF
+# NFTA_SET_ELEM_*: DATA, TIMEOUT, EXPR, OBJREF, KEY_END, EXPRESSIONS. They decide when and whom it matches.
+_BEYOND_KEY = frozenset({2, 4, 7, 9, 10, 11})
+_DATA_VALUE = 1  # NFTA_DATA_VALUE
 _INTERVAL_END = 1  # NFT_SET_ELEM_INTERVAL_END
 _ELEM_LIST_TABLE, _ELEM_LIST_SET, _ELEM_LIST_ELEMENTS = 1, 2, 3
 _MAX_ATTR = 0xFFFF  # nlattr.nla_len is 16 bits
 _EXTACK_MESSAGE, _EXTACK_OFFSET = 1, 2  # NLMSGERR_ATTR_MSG, NLMSGERR_ATTR_OFFS
+
+
+class ForeignElementError(ValueError):
+    """A set element that is more than an address or the bound of a range: `*`, or one with a time limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,26 @@ def attribute(kind: int, payload: bytes) -> bytes:
     return _ATTR.pack(4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
 
 
+def number_attribute(kind: int, value: int, width: int = 4) -> bytes:
+    """An attribute with a number: big-endian, unlike the header before it."""
+    return attribute(kind, value.to_bytes(width, "big"))
+
+
+def number_of(payload: bytes) -> int:
+    """The number in an attribute."""
+    return int.from_bytes(payload, "big")
+
+
+def asciiz(text: str) -> bytes:
+    """A string as attributes hold it."""
+    return text.encode() + b"\0"
+
+
+def text_of(payload: bytes) -> str:
+    """The string in an attribute."""
+    return payload.rstrip(b"\0").decode(errors="replace")
+
+
 def attributes(data: bytes) -> "Iterator[tuple[int, bytes]]":
     """(type, payload) of each attribute; ValueError when the lengths do not add up."""
     offset = 0
@@ -117,7 +139,13 @@ def messages(data: bytes) -> "Iterator[Message]":
 
 
 def ack(message: Message) -> Ack:
-    """Read an NLMSG_ERROR, with its extended acknowledgement where the kernel gave one."""
+    """Read an NLMSG_ERROR, with its extended acknowledgement where the kernel gave one.
+
+    Raises ValueError for one that is cut short.
+    """
+    if len(message.body) < _ACK_SIZE:
+        text = "acknowledgement cut short"
+        raise ValueError(text)
     (code,) = struct.unpack_from("=i", message.body)
     if not message.flags & NLM_F_ACK_TLVS:
         return Ack(message.sequence, -code)
@@ -128,7 +156,7 @@ def ack(message: Message) -> Ack:
     return Ack(
         message.sequence,
         -code,
-        said.get(_EXTACK_MESSAGE, b"").rstrip(b"\0").decode(errors="replace"),
+        text_of(said.get(_EXTACK_MESSAGE, b"")),
         None if offset is None else int.from_bytes(offset, sys.byteorder),
     )
 
@@ -153,7 +181,7 @@ def element_size(width: int, *, ranges: bool) -> int:
 
 def element_list(table: str, name: str) -> bytes:
     """The attributes that say whose elements a message is about."""
-    return attribute(_ELEM_LIST_TABLE, _asciiz(table)) + attribute(_ELEM_LIST_SET, _asciiz(name))
+    return attribute(_ELEM_LIST_TABLE, asciiz(table)) + attribute(_ELEM_LIST_SET, asciiz(name))
 
 
 def pack_elements(
@@ -203,26 +231,33 @@ def element_at(offset: int, table: str, name: str, length: int, width: int) -> i
     return (offset - start) // element_size(width, ranges=length > width)
 
 
-def unpack_hosts(packed: bytes, width: int) -> "list[Element] | None":
-    """Addresses of a list that holds nothing but plain keys; None when it holds more.
+def unpack_hosts(packed: bytes, width: int) -> "list[Element]":
+    """Addresses of a list of set elements. Raises ForeignElementError.
 
-    Slices first and asks later: the list is what was wanted if joining it again gives it back.
-    The kernel's own headers lack the flag that says "nested", ours have it.
+    Slices first and asks later: a list of plain keys is read right if joining them again gives it
+    back. The kernel's own headers lack the flag that says "nested", ours have it.
     """
     stride = element_size(width, ranges=False)
     prefix = packed[:12]
-    if len(packed) % stride or prefix not in (host_prefix(width), host_prefix(width, nested=0)):
-        return None
-    found = [packed[at : at + width] for at in range(12, len(packed), stride)]
-    return found if prefix.join((b"", *found)) == packed else None
+    if len(packed) % stride == 0 and prefix in (host_prefix(width), host_prefix(width, nested=0)):
+        found = [packed[at : at + width] for at in range(12, len(packed), stride)]
+        if prefix.join((b"", *found)) == packed:
+            return found
+    return [key for key, _ in unpack_elements(packed, width)]
 
 
-def unpack_elements(packed: bytes) -> "Iterator[tuple[bytes, bool]]":
-    """(key, is the end of an interval) of each element, whatever else it carries."""
+def unpack_elements(packed: bytes, width: int) -> "Iterator[tuple[bytes, bool]]":
+    """(key, is the end of an interval) of each element; what only a person reads is passed over.
+
+    Raises ForeignElementError for an element that is not a key alone, or no key of this width.
+    """
     for _, body in attributes(packed):
         fields = dict(attributes(body))
         value = dict(attributes(fields.get(_SET_ELEM_KEY, b""))).get(_DATA_VALUE, b"")
         flags = int.from_bytes(fields.get(_SET_ELEM_FLAGS, b"\0"), "big")
+        if len(value) != width or flags & ~_INTERVAL_END or _BEYOND_KEY & fields.keys():
+            message = "a set element that droplan never writes"
+            raise ForeignElementError(message)
         yield value, bool(flags & _INTERVAL_END)
 
 
@@ -230,11 +265,14 @@ def pair_ranges(keys: "list[tuple[bytes, bool]]", width: int) -> "frozenset[Elem
     """Inclusive ranges from the kernel's start and end keys, in whatever order they came.
 
     An end without a start is nft(8)'s marker at the beginning of the address space; a start
-    without an end reaches the last address.
+    without an end reaches the last address. Raises ForeignElementError when that is not the last range.
     """
     ranges: list[bytes] = []
     start: bytes | None = None
     for key, is_end in sorted(keys, key=lambda pair: (pair[0], not pair[1])):
+        if start is not None and not is_end:
+            message = "a range without an end, before another range"
+            raise ForeignElementError(message)
         if is_end and start is not None:
             ranges.append(start + _neighbour(key, -1))
         start = None if is_end else key
@@ -243,62 +281,8 @@ def pair_ranges(keys: "list[tuple[bytes, bool]]", width: int) -> "frozenset[Elem
     return frozenset(ranges)
 
 
-def pack_entries(table: str, name: str, entries: "list[PortEntry]") -> bytes:
-    """The payload of a message with entries of a verdict map; a few hundred fit into one."""
-    packed = b"".join(_pack_entry(*entry) for entry in entries)
-    return element_list(table, name) + attribute(_ELEM_LIST_ELEMENTS | _NESTED, packed)
-
-
-def _pack_entry(first: int, last: int, chain: str) -> bytes:
-    code = attribute(_VERDICT_CODE, _NFT_JUMP.to_bytes(4, "big", signed=True))
-    verdict = code + attribute(_VERDICT_CHAIN, _asciiz(chain))
-    data = attribute(_SET_ELEM_DATA | _NESTED, attribute(_DATA_VERDICT | _NESTED, verdict))
-    start = attribute(_LIST_ELEM | _NESTED, _port_key(first) + data)
-    if last == _LAST_PORT:
-        return start
-    flags = attribute(_SET_ELEM_FLAGS, _INTERVAL_END.to_bytes(4, "big"))
-    return start + attribute(_LIST_ELEM | _NESTED, flags + _port_key(last + 1))
-
-
-def _port_key(port: int) -> bytes:
-    return attribute(_SET_ELEM_KEY | _NESTED, attribute(_DATA_VALUE, port.to_bytes(2, "big")))
-
-
-def unpack_entries(packed: bytes) -> "frozenset[PortEntry]":
-    """The entries of a verdict map; one that does not jump has the chain name "?"."""
-    found = sorted(
-        (_read_entry(body) for _, body in attributes(packed)), key=lambda e: (e[0], e[1] is not None)
-    )
-    entries: list[PortEntry] = []
-    start: tuple[int, str] | None = None
-    for port, chain in found:
-        if start is not None:
-            entries.append((start[0], port - 1, start[1]))
-        start = None if chain is None else (port, chain)
-    if start is not None:
-        entries.append((start[0], _LAST_PORT, start[1]))
-    return frozenset(entries)
-
-
-def _read_entry(body: bytes) -> tuple[int, str | None]:
-    """(port, chain to jump to); no chain: the end of an interval."""
-    fields = dict(attributes(body))
-    key = dict(attributes(fields.get(_SET_ELEM_KEY, b""))).get(_DATA_VALUE, b"")
-    if int.from_bytes(fields.get(_SET_ELEM_FLAGS, b"\0"), "big") & _INTERVAL_END:
-        return int.from_bytes(key, "big"), None
-    data = dict(attributes(fields.get(_SET_ELEM_DATA, b"")))
-    verdict = dict(attributes(data.get(_DATA_VERDICT, b"")))
-    jumps = int.from_bytes(verdict.get(_VERDICT_CODE, b""), "big", signed=True) == _NFT_JUMP
-    chain = verdict.get(_VERDICT_CHAIN, b"?").rstrip(b"\0").decode(errors="replace")
-    return int.from_bytes(key, "big"), chain if jumps else "?"
-
-
 def elements_of(body: bytes) -> tuple[str, bytes]:
     """(set name, packed elements) of one message of a GETSETELEM dump."""
     fields = dict(attributes(body[_NFGEN.size :]))
-    name = fields.get(_ELEM_LIST_SET, b"").rstrip(b"\0").decode(errors="replace")
+    name = text_of(fields.get(_ELEM_LIST_SET, b""))
     return name, fields.get(_ELEM_LIST_ELEMENTS, b"")
-
-
-def _asciiz(text: str) -> bytes:
-    return text.encode() + b"\0"

@@ -8,6 +8,7 @@ Laws:
 3. What a command does not need is not imported: a daemon carries no lab.
 """
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -18,25 +19,32 @@ from .parser import parse
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_INTERRUPTED = 130  # what a shell says of a program that SIGINT ended
+
 
 def main(argv: "Sequence[str] | None" = None) -> int:
     """Run one command; its exit code."""
     args = parse(sys.argv[1:] if argv is None else argv)
     try:
-        return int(args.command(args))
-    except ConfigInvalid as error:
-        from droplan_daemon.settings import describe
-
-        print(describe(error.path, error.problems), file=sys.stderr)
-        return error.exit_code
-    except Fatal as error:
-        print(f"droplan: {error}", file=sys.stderr)
-        return error.exit_code
+        code = int(args.command(args))
+        sys.stdout.flush()
     except DroplanError as error:
-        print(f"droplan: {error}", file=sys.stderr)
-        return 1
+        return _failed(error, as_json=getattr(args, "json", False))
     except BrokenPipeError:
-        sys.stderr.close()  # the reader went away; nobody is left to tell
+        # The reader went away; what is still buffered must not fail at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        return 130
+        return _INTERRUPTED
+    return code
+
+
+def _failed(error: DroplanError, *, as_json: bool) -> int:
+    """Tell the error; its exit code."""
+    from . import output
+
+    if isinstance(error, ConfigInvalid):
+        output.invalid(error, as_json=as_json)
+    else:
+        output.failed(error, as_json=as_json)
+    return error.exit_code if isinstance(error, Fatal) else 1

@@ -5,16 +5,18 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from droplan_daemon import __version__
+from droplan_daemon import __version__, reconcile
 from droplan_daemon.errors import ConfigInvalid, StoreFailed
 from droplan_daemon.reconcile import Failed, Refused
 
-from . import output, status_view, wiring
+from . import output, plan_view, status_view, wiring
 
 if TYPE_CHECKING:
     import argparse
+    from typing import TextIO
 
     from droplan_daemon.daemon import Parts
+    from droplan_daemon.model.policy import Policy
     from droplan_daemon.reconcile import Outcome, Prospect, World
     from droplan_daemon.settings import Settings
 
@@ -23,14 +25,20 @@ _SOMETHING_TO_CHANGE = 3
 
 def run(args: "argparse.Namespace") -> int:
     """The daemon."""
+    from droplan_daemon.herald import invalid_configuration
     from droplan_daemon.logs import Secrets, configure
     from droplan_daemon.settings import environment
 
     environ, secrets = environment(), Secrets()
     configure(sys.stderr, environ, secrets=secrets)
-    settings = wiring.settings_of(args)
-    kernel = wiring.backend()
-    kernel.generation()  # refused here and now, rather than after the first answer of the API
+    try:
+        settings = wiring.settings_of(args)
+    except ConfigInvalid as error:
+        if not _journal_reads(sys.stderr, environ):
+            raise
+        invalid_configuration(error)
+        return error.exit_code
+    kernel = wiring.permitted_backend()
 
     def build(fresh: "Settings | None" = None) -> "Parts":
         found = fresh or wiring.settings_of(args)
@@ -40,6 +48,13 @@ def run(args: "argparse.Namespace") -> int:
 
     asyncio.run(_run(settings, build, environ))
     return 0
+
+
+def _journal_reads(stream: "TextIO", environ: dict[str, str]) -> bool:
+    from droplan_daemon.logs import Style, choose_style
+    from droplan_daemon.logs.sinks import JOURNAL
+
+    return choose_style(stream, environ, JOURNAL) in {Style.JOURNAL, Style.PREFIXED}
 
 
 async def _run(settings: "Settings", build: Any, environ: dict[str, str]) -> None:
@@ -65,15 +80,14 @@ async def _run(settings: "Settings", build: Any, environ: dict[str, str]) -> Non
 def once(args: "argparse.Namespace") -> int:
     """One cycle."""
     settings = wiring.settings_of(args)
-    outcome = asyncio.run(_once(wiring.parts(settings, wiring.backend())))
+    outcome = asyncio.run(_once(wiring.parts(settings, wiring.permitted_backend())))
     if isinstance(outcome, Failed | Refused):
-        output.failed(outcome.error, as_json=args.json)
-        return 1
+        raise outcome.error
     try:
         wiring.store(settings).remember(outcome.world.host)
     except StoreFailed as error:
         output.note(f"{error}: the next start will have to ask the metadata service again")
-    output.outcome(outcome, settings.policy, as_json=args.json)
+    plan_view.outcome(outcome, settings.policy, verbose=args.verbose, as_json=args.json)
     return 0
 
 
@@ -87,56 +101,47 @@ async def _once(parts: "Parts") -> "Outcome":
 def plan(args: "argparse.Namespace") -> int:
     """What `once` would change."""
     prospect = asyncio.run(_prospect(args))
-    output.plan(prospect, offline=args.fleet is not None, as_json=args.json)
+    offline = not _about_this_machine(args)
+    plan_view.plan(prospect, offline=offline, verbose=args.verbose, as_json=args.json)
     return _SOMETHING_TO_CHANGE if args.exit_code and prospect.plan else 0
 
 
 def show(args: "argparse.Namespace") -> int:
     """The desired ruleset."""
-    world = asyncio.run(_world(args))
-    output.ruleset(world, as_json=args.json or args.format == "json")
+    args.json = args.json or args.format == "json"
+    world, _ = asyncio.run(_world(args))
+    output.ruleset(world, as_json=args.json)
     return 0
 
 
 def peers(args: "argparse.Namespace") -> int:
     """Who is a peer, and why."""
-    world = asyncio.run(_world(args))
-    settings = wiring.settings_of(args, need_token=False)
-    output.peers(world, settings.policy, everybody=args.all, as_json=args.json)
+    world, policy = asyncio.run(_world(args))
+    output.peers(world, policy, everybody=args.all, as_json=args.json)
     return 0
 
 
+def _about_this_machine(args: "argparse.Namespace") -> bool:
+    """Whether what this kernel holds has anything to do with the question."""
+    return args.fleet is None and args.name is None
+
+
 async def _prospect(args: "argparse.Namespace") -> "Prospect":
-    """Against this machine's kernel; offline, against an empty one."""
-    kernel = wiring.nothing() if args.fleet else wiring.backend()
+    """Against this machine's kernel; offline or as another Droplet, against an empty one."""
+    kernel = wiring.permitted_backend() if _about_this_machine(args) else wiring.nothing()
     async with wiring.cycle_for(args, kernel) as cycle:
         return await cycle.prospect()
 
 
-async def _world(args: "argparse.Namespace") -> "World":
+async def _world(args: "argparse.Namespace") -> "tuple[World, Policy]":
     """What should be, whatever the kernel holds: needs no privilege."""
     async with wiring.cycle_for(args, wiring.nothing()) as cycle:
-        return (await cycle.prospect()).world
+        return (await cycle.prospect()).world, cycle.policy
 
 
 def check(args: "argparse.Namespace") -> int:
     """The configuration, without a network."""
-    from droplan_daemon.settings import describe
-    from droplan_daemon.settings.render import plain
-
-    try:
-        settings = wiring.settings_of(args)
-    except ConfigInvalid as error:
-        if args.json:
-            output.document({"ok": False, "problems": plain(error.path, error.problems)})
-            return error.exit_code
-        raise
-    if args.json:
-        output.document({"ok": True, "warnings": plain(str(settings.path), settings.warnings)})
-        return 0
-    if settings.warnings:
-        print(describe(settings.path, settings.warnings, label="warning"))
-    print(f"{settings.path}: {output.judged(settings)}")
+    output.checked(wiring.settings_of(args), as_json=args.json)
     return 0
 
 
@@ -145,29 +150,20 @@ def status(args: "argparse.Namespace") -> int:
     from droplan_daemon.checkpoint import StateFiles
     from droplan_daemon.settings import environment, folders
 
-    found = folders(environment())
-    try:
-        told = StateFiles(found.state, found.runtime).read_status()
-    except StoreFailed as error:
-        output.failed(error, as_json=args.json, hint="is droplan running? try: systemctl status droplan")
-        return 1
-    alive = status_view.is_alive(told.get("pid"))
-    status_view.status(told, alive=alive, now=wiring.CLOCK.now(), as_json=args.json)
-    return 0 if alive and told.get("ready") and not told.get("error") else 1
+    found, now = folders(environment()), wiring.CLOCK.now()
+    told = status_view.read(StateFiles(found.state, found.runtime))
+    well = status_view.is_well(told, now)
+    status_view.status(told, now=now, as_json=args.json)
+    return 0 if well else 1
 
 
 def flush(args: "argparse.Namespace") -> int:
     """Remove our table."""
-    from droplan_daemon.diff import diff
-
-    kernel = wiring.backend()
-    observation = kernel.observe()
-    removal = diff(observation.ruleset, None)
-    kernel.commit(removal, observation.generation)
+    removed = reconcile.flush(wiring.backend())
     if args.json:
-        output.document({"removed": bool(removal)})
+        output.document({"ok": True, "removed": removed})
     else:
-        print("removed: table inet droplan" if removal else "nothing to remove: no table inet droplan")
+        print("removed: table inet droplan" if removed else "nothing to remove: no table inet droplan")
     return 0
 
 

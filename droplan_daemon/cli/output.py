@@ -9,23 +9,15 @@ from typing import TYPE_CHECKING, Any
 from droplan_daemon.backends.nft_text import render
 from droplan_daemon.model.addresses import Family, format_address, format_element
 from droplan_daemon.model.fleet import InterfaceKind
-from droplan_daemon.model.plan import AddElements, RemoveElements
-from droplan_daemon.model.ruleset import Interface
 from droplan_daemon.plaintext import cut, escape
 from droplan_daemon.policy.peers import judge
-from droplan_daemon.reconcile import Committed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from droplan_daemon.errors import DroplanError
+    from droplan_daemon.errors import ConfigInvalid, DroplanError
     from droplan_daemon.model.addresses import Address
-    from droplan_daemon.model.fleet import Droplet
-    from droplan_daemon.model.plan import Change
     from droplan_daemon.model.policy import Policy
     from droplan_daemon.policy.peers import Judged
-    from droplan_daemon.reconcile import Prospect, World
-    from droplan_daemon.report import Good
+    from droplan_daemon.reconcile import World
     from droplan_daemon.settings import Settings
 
 TABLE = "droplan"
@@ -51,79 +43,43 @@ def note(text: str) -> None:
     print(f"droplan: {text}", file=sys.stderr)
 
 
-def failed(error: "DroplanError", *, as_json: bool, hint: str = "") -> None:
+def failed(error: "DroplanError", *, as_json: bool) -> None:
     """An error: one sentence, or one document."""
     if as_json:
         document({"ok": False, "reason": error.reason, "message": str(error)})
     else:
-        note(f"{error}{f' ({hint})' if hint else ''}")
+        note(escape(str(error)))
 
 
-def outcome(found: "Good", policy: "Policy", *, as_json: bool) -> None:
-    """What `once` did."""
-    changes = found.plan.changes if isinstance(found, Committed) else ()
-    world = found.world
+def invalid(error: "ConfigInvalid", *, as_json: bool) -> None:
+    """Every mistake of a configuration."""
+    from droplan_daemon.settings import describe
+    from droplan_daemon.settings.render import plain
+
     if as_json:
-        document({"ok": True, "changes": [str(c) for c in changes], "peers": len(world.peers)})
-        return
-    _warn(world)
-    for line in _plan_lines(changes, world):
-        print(line)
-    done = f"{_count(len(changes), 'change')} committed and read back" if changes else "nothing to change"
-    verb = "enforcing" if policy.mode.value == "enforce" else "auditing"
-    print(f"{done}; {verb} {_count(len(world.peers), 'peer')} on {_interfaces(world)}")
+        found = plain(error.path, error.problems)
+        document({"ok": False, "reason": error.reason, "message": str(error), "problems": found})
+    else:
+        print(describe(error.path, error.problems), file=sys.stderr)
 
 
-def plan(prospect: "Prospect", *, offline: bool, as_json: bool) -> None:
-    """What `once` would do."""
-    world, changes = prospect.world, prospect.plan.changes
+def checked(settings: "Settings", *, as_json: bool) -> None:
+    """A configuration that one can run with, and what is odd about it."""
+    from droplan_daemon.settings import describe
+    from droplan_daemon.settings.render import plain
+
     if as_json:
-        document({"changes": [_change(c) for c in changes], "warnings": list(world.warnings)})
+        document({"ok": True, "warnings": plain(str(settings.path), settings.warnings)})
         return
-    _warn(world)
-    if offline:
-        print(f"on an empty kernel, {escape(world.own.name)} would get:")
-    for line in _plan_lines(changes, world):
-        print(line)
-    print(f"{_count(len(changes), 'change')} to make" if changes else "nothing to change")
+    if settings.warnings:
+        print(describe(settings.path, settings.warnings, label="warning"))
+    print(f"{escape(str(settings.path))}: {_judged_settings(settings)}")
 
 
-def _change(change: "Change") -> dict[str, Any]:
-    found: dict[str, Any] = {"kind": type(change).__name__, "text": str(change)}
-    if isinstance(change, AddElements | RemoveElements):
-        found["elements"] = [format_element(e, change.family) for e in sorted(change.elements)]
-    return found
-
-
-def _plan_lines(changes: "tuple[Change, ...]", world: "World") -> "Iterator[str]":
-    names = {address: droplet.name for droplet in world.fleet.droplets for address in _addresses(droplet)}
-    for change in changes:
-        if isinstance(change, AddElements | RemoveElements):
-            yield from _members(change, names)
-        else:
-            yield f"  {change}"
-
-
-def _members(change: AddElements | RemoveElements, names: "Mapping[Address, str]") -> "Iterator[str]":
-    sign = "+" if isinstance(change, AddElements) else "-"
-    for element in sorted(change.elements):
-        text = format_element(element, change.family)
-        yield f"  {sign} {change.set}: {text:<15} {escape(names.get(element, '(no Droplet has it now)'))}"
-
-
-def _addresses(droplet: "Droplet") -> "tuple[Address, ...]":
-    return (*droplet.private, *droplet.public)
-
-
-def _warn(world: "World") -> None:
+def warn(world: "World") -> None:
+    """What is allowed but hardly meant."""
     for text in world.warnings:
         print(f"warning: {escape(text)}", file=sys.stderr)
-
-
-def _interfaces(world: "World") -> str:
-    rules = (rule for chain in world.desired.chains.values() for rule in chain.rules)
-    names = [match.name for rule in rules for match in rule.matches if isinstance(match, Interface)]
-    return ", ".join(names) or "no interface"
 
 
 def ruleset(world: "World", *, as_json: bool) -> None:
@@ -131,7 +87,7 @@ def ruleset(world: "World", *, as_json: bool) -> None:
     if as_json:
         document(asdict(world.desired))
         return
-    _warn(world)
+    warn(world)
     print(f"# {escape(world.own.name)} (id {world.own.id}); load with: nft -f FILE")
     print(render(world.desired, TABLE), end="")
 
@@ -142,13 +98,13 @@ def peers(world: "World", policy: "Policy", *, everybody: bool, as_json: bool) -
     if as_json:
         document([_judged(j) for j in found])
         return
-    _warn(world)
+    warn(world)
     rows = [("DROPLET", "ID", "PRIVATE", "PUBLIC", "WHY"), *(_row(j, everybody=everybody) for j in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for row in rows:
         padded = (text.ljust(width) for text, width in zip(row, widths, strict=False))
         print("  ".join((*padded, row[4])).rstrip())
-    print(f"{_count(sum(j.peer for j in found), 'peer')} of {_count(len(world.fleet.droplets), 'Droplet')}")
+    print(f"{count(sum(j.peer for j in found), 'peer')} of {count(len(world.fleet.droplets), 'Droplet')}")
 
 
 def _row(judged: "Judged", *, everybody: bool) -> tuple[str, str, str, str, str]:
@@ -175,7 +131,7 @@ def _judged(judged: "Judged") -> dict[str, Any]:
     }
 
 
-def judged(settings: "Settings") -> str:
+def _judged_settings(settings: "Settings") -> str:
     """A good configuration in a few words."""
     policy = settings.policy
     managed = [k.value for k in InterfaceKind if policy.on(k).managed]
@@ -186,5 +142,7 @@ def judged(settings: "Settings") -> str:
     )
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def count(number: int, noun: str) -> str:
+    """`1 peer`, `2 peers`, `3 addresses`."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{ending}"

@@ -23,6 +23,7 @@ examples:
 
 exit codes: 0 done, 1 failed with nothing half-done, 2 wrong usage,
 77 not permitted, 78 invalid configuration
+With --json an error is a document too: ok (false), reason, message.
 """
 _OFFLINE = """
 Offline: with --fleet FILE (what GET /v2/droplets answers) and --as NAME, no
@@ -36,7 +37,7 @@ def parse(argv: "Sequence[str]") -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"droplan {__version__}")
     found = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add(found, "run", commands.run, "the daemon", _RUN)
-    _add(found, "once", commands.once, "one cycle, then exit: for cron, and for scripts", _ONCE)
+    once = _add(found, "once", commands.once, "one cycle, then exit: for cron, and for scripts", _ONCE)
     plan = _add(found, "plan", commands.plan, "what `once` would change now; changes nothing", _PLAN)
     plan.add_argument("--exit-code", action="store_true", help="exit with 3 if there is something to do")
     show = _add(found, "show", commands.show, "the desired ruleset as an nft script", _SHOW)
@@ -46,6 +47,8 @@ def parse(argv: "Sequence[str]") -> argparse.Namespace:
     peers = _add(found, "peers", commands.peers, "who counts as a peer, and why", _PEERS)
     peers.add_argument("--all", action="store_true", help="those that are no peers too")
     _add(found, "flush", commands.flush, "remove everything that droplan put in the kernel", _FLUSH)
+    for wordy in (once, plan):
+        wordy.add_argument("--verbose", action="store_true", help="every change, to the rules too")
     for offline in (plan, show, peers):
         offline.add_argument("--fleet", type=Path, metavar="FILE", help="the fleet, instead of the API's")
         offline.add_argument("--as", dest="name", metavar="NAME", help="name or id of the Droplet to be")
@@ -85,6 +88,8 @@ _ONCE = """\
 examples:
   sudo DO_KEY=... droplan once
   sudo droplan once --config droplan.toml --json
+
+json: ok, droplet, peers, changes (kind, text, set, elements), warnings
 """
 _PLAN = f"""\
 Needs root or CAP_NET_ADMIN to read what the kernel holds.
@@ -93,6 +98,8 @@ examples:
   sudo droplan plan
   sudo droplan plan --exit-code || echo "something to change"
   droplan plan --config droplan.toml --fleet fleet.json --as web-1
+
+json: ok, droplet, peers, changes (kind, text, set, elements), warnings
 """
 _SHOW = f"""\
 {_OFFLINE.lstrip()}
@@ -100,11 +107,15 @@ examples:
   droplan show
   droplan show --fleet fleet.json --as mysql-1 | sudo nft -c -f -
   droplan show --fleet fleet.json --as mysql-1 --format json
+
+json: comment, flags, sets, chains
 """
 _CHECK = """\
 examples:
   droplan check
   droplan check --config droplan.toml --json
+
+json: ok, warnings, problems (file, key, line, column, message, hint)
 """
 _STATUS = """\
 Exits with 1 when no daemon runs, or when it is in trouble.
@@ -112,12 +123,17 @@ Exits with 1 when no daemon runs, or when it is in trouble.
 examples:
   droplan status
   droplan status --json | jq .world.peers
+
+json: headline, ready, alive, overdue, outcome, error, config_error, world, denied,
+  warnings, budget, verified_at, next_poll_at, time, mode, version, pid, config
 """
 _PEERS = f"""\
 {_OFFLINE.lstrip()}
 examples:
   droplan peers
   droplan peers --all --fleet fleet.json --as web-1
+
+json: a list of id, name, peer, reason, private, public
 """
 _FLUSH = """\
 Only the table `inet droplan` is removed; other people's rules are never touched.
@@ -125,4 +141,6 @@ Stop the daemon first: it puts back what is missing.
 
 examples:
   sudo systemctl disable --now droplan && sudo droplan flush
+
+json: ok, removed
 """

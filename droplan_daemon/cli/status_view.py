@@ -1,9 +1,15 @@
-"""The status file as people read it. Prints, and decides nothing but whether the daemon lives."""
+"""The status file as people read it, and whether what it tells is good.
 
+Laws: a file that another version wrote, or somebody else, is an error of one sentence; a
+daemon that is gone, that is in trouble, or that has told nothing for too long, is not well.
+"""
+
+import errno
 import os
 from typing import TYPE_CHECKING, Any
 
 from droplan_daemon import report
+from droplan_daemon.errors import StoreFailed
 from droplan_daemon.plaintext import escape
 
 from .output import document
@@ -11,32 +17,78 @@ from .output import document
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from droplan_daemon.checkpoint import StateFiles
 
-def is_alive(pid: object) -> bool:
+LATE = 180.0
+"""Seconds after the announced poll at which silence is trouble: more than a cycle may take."""
+
+
+def read(files: "StateFiles") -> dict[str, Any]:
+    """What the daemon told last. Raises StoreFailed, which says what to do."""
+    try:
+        return files.read_status()
+    except StoreFailed as error:
+        if error.errno == errno.ENOENT:
+            message = "no daemon has told its status since boot; start it with: systemctl start droplan"
+        elif error.errno in {errno.EACCES, errno.EPERM}:
+            message = "the status may not be read by this user; try: sudo droplan status"
+        else:
+            message = f"{error}; restart the daemon with: systemctl restart droplan"
+        raise StoreFailed(message, errno=error.errno) from error
+
+
+def is_well(told: dict[str, Any], now: float) -> bool:
+    """Whether a living daemon enforces what it should. Raises StoreFailed for an unknown shape."""
+    return bool(
+        _is_alive(told.get("pid")) and told.get("ready") and not told.get("error") and not _silence(told, now)
+    )
+
+
+def status(told: dict[str, Any], *, now: float, as_json: bool) -> None:
+    """The status file, with its ages as of now. Raises StoreFailed for an unknown shape."""
+    if as_json:
+        document({**told, "alive": _is_alive(told.get("pid")), "overdue": bool(_silence(told, now))})
+        return
+    for name, text in _rows(told, now):
+        print(f"{name + ':':<12} {escape(text)}")
+
+
+def _rows(told: dict[str, Any], now: float) -> "list[tuple[str, str]]":
+    try:
+        return list(_status_rows(told, now))
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise _unknown_shape() from None
+
+
+def _unknown_shape() -> StoreFailed:
+    message = "another version of droplan wrote the status; restart the daemon: systemctl restart droplan"
+    return StoreFailed(message)
+
+
+def _is_alive(pid: object) -> bool:
     """Whether the process that wrote the status is still there."""
     if not isinstance(pid, int) or pid <= 0:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
     return True
 
 
-def status(told: dict[str, Any], *, alive: bool, now: float, as_json: bool) -> None:
-    """The status file, with its ages as of now."""
-    if as_json:
-        document({**told, "alive": alive})
-        return
-    for name, text in _status_rows(told, alive=alive, now=now):
-        print(f"{name + ':':<12} {escape(text)}")
+def _silence(told: dict[str, Any], now: float) -> float:
+    """Seconds for which a poll that was announced is overdue, 0.0 while it may still come."""
+    try:
+        late = now - float(told.get("next_poll_at") or now)
+    except (TypeError, ValueError):
+        raise _unknown_shape() from None
+    return late if late > LATE else 0.0
 
 
-def _status_rows(told: dict[str, Any], *, alive: bool, now: float) -> "Iterator[tuple[str, str]]":
-    pid, version = told.get("pid"), told.get("version")
-    yield "daemon", f"{'running' if alive else 'NOT running'} (pid {pid}, version {version})"
+def _status_rows(told: dict[str, Any], now: float) -> "Iterator[tuple[str, str]]":
+    yield "daemon", f"{_life(told, now)} (pid {told['pid']}, version {told['version']})"
     world = told.get("world")
     if world:
         yield (
@@ -56,6 +108,13 @@ def _status_rows(told: dict[str, Any], *, alive: bool, now: float) -> "Iterator[
     yield from _budget_rows(told, now)
     for text in told.get("warnings") or ():
         yield "warning", text
+
+
+def _life(told: dict[str, Any], now: float) -> str:
+    if not _is_alive(told["pid"]):
+        return "NOT running; the rules stand as it left them"
+    silence = _silence(told, now)
+    return f"running, but SILENT: a poll is overdue by {report.span(silence)}" if silence else "running"
 
 
 def _rules(told: dict[str, Any], now: float) -> str:

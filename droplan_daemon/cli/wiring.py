@@ -34,6 +34,16 @@ def backend() -> "Backend":
     return NftBackend()
 
 
+def permitted_backend() -> "Backend":
+    """The same, asked once: who may not touch it is told so before the API is asked anything.
+
+    Raises NotPermitted or KernelUnsupported.
+    """
+    kernel = backend()
+    kernel.generation()
+    return kernel
+
+
 def nothing() -> "Backend":
     """A kernel that holds nothing, for commands that only ask what should be."""
     from droplan_daemon.backends.fake import FakeBackend

@@ -126,7 +126,7 @@ class Demonstration:
                 port = service_port(home.droplet.tags)
                 pulse = Pulse(Question(machine, _private(home), port), every=0.01)
                 opened[name] = (await pulses.enter_async_context(pulse)).opened
-            waits = (self._soon(opens(_DEADLINE), f"let {CREATED} in", n) for n, opens in opened.items())
+            waits = (self._soon(opens, f"let {CREATED} in", name) for name, opens in opened.items())
             seconds = [moment - answered for moment in await asyncio.gather(*waits)]
         self._say(f"Let in {_figures(seconds)}.")
         await self._site.ready()
@@ -140,7 +140,7 @@ class Demonstration:
         await self._client.destroy(ghost.droplet.id)
         answered = time.monotonic()
         await self._site.settle()
-        waits = (self._soon(t.silent(_DEADLINE), f"cut {DESTROYED} off", n) for n, t in talks.items())
+        waits = (self._soon(talk.silent, f"cut {DESTROYED} off", name) for name, talk in talks.items())
         seconds = [moment - answered for moment in await asyncio.gather(*waits)]
         for talk in talks.values():
             talk.hang_up()
@@ -185,9 +185,9 @@ class Demonstration:
         except OSError as error:
             raise Fatal(f"{origin} cannot talk with {target}, and must be able to.") from error
 
-    async def _soon(self, moment: "Awaitable[float]", what: str, who: str) -> float:
+    async def _soon(self, moment: "Callable[[float], Awaitable[float]]", what: str, who: str) -> float:
         try:
-            return await moment
+            return await moment(_DEADLINE)
         except TimeoutError as error:
             daemon = self._site.homes[who].daemon
             said = f": {daemon.said()}" if daemon else ""

@@ -10,6 +10,7 @@ It is told what to build in values (`Machine`, `Nic`) and knows nothing of Digit
 """
 
 import errno
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Interface, ip_interface, ip_network
@@ -32,6 +33,8 @@ IFA_F_NODAD = 0x02
 
 # linux/rtnetlink.h: the destination is on the wire itself.
 RT_SCOPE_LINK = 253
+
+_CARRIER_DEADLINE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +140,11 @@ class Topology:
             inside.call(_wake)
             for nic in machine.nics:
                 ports.append(f"port{next(self._ports)}")
-                self.provider.call(_plug, ports[-1], self._segments[nic.segment], nic, inside.fd)
+                bridge = self._segments[nic.segment]
+                self.provider.call(_plug, ports[-1], bridge, nic, inside.fd)
                 inside.call(_configure, nic)
+                inside.call(_await_carrier, nic.name)
+                self.provider.call(_await_carrier, ports[-1], bridge)
         except BaseException:
             self._unplug(tuple(ports))
             inside.close()
@@ -211,6 +217,21 @@ def _configure(nic: Nic) -> None:
         links.link("set", index=index, state="up")
         for route in nic.routes:
             _route(links, index, route)
+
+
+def _await_carrier(*names: str) -> None:
+    # A card that is up sends into nothing until the kernel's link watch has run, which can take a
+    # second on a busy machine (net/core/link_watch.c); the first SYN would be lost.
+    deadline = time.monotonic() + _CARRIER_DEADLINE
+    with _links() as links:
+        for name in names:
+            index = _index(links, name)
+            while links.link("get", index=index)[0].get_attr("IFLA_OPERSTATE") != "UP":
+                if time.monotonic() > deadline:
+                    raise Fatal(
+                        f"The kernel did not bring up the lab's link {name}: this machine is too busy."
+                    )
+                time.sleep(0.001)
 
 
 def _assign(links: Any, index: int, addresses: tuple[str, ...]) -> None:

@@ -73,18 +73,23 @@ class SourceSection(Section):
     )
     token_file: FilePath | None = Field(
         None,
+        examples=["/etc/droplan/token"],
         description="A file that holds the API token and nothing else. "
         "The systemd credential `token` comes before it, the environment variable DO_KEY after it.",
     )
     ca_file: FilePath | None = Field(
-        None, description="A PEM file with one more certificate authority to trust for the API."
+        None,
+        examples=["/etc/droplan/ca.pem"],
+        description="A PEM file with one more certificate authority to trust for the API.",
     )
     interval: Interval = Field(
         30.0,
         description="How often to ask at most. It is stretched to what the token's rate limit allows.",
     )
     path: FilePath | None = Field(
-        None, description='For kind = "file": a JSON file with what `GET /v2/droplets` answers.'
+        None,
+        examples=["/etc/droplan/fleet.json"],
+        description='For kind = "file": a JSON file with what `GET /v2/droplets` answers.',
     )
 
 
@@ -97,7 +102,9 @@ class PeersSection(Section):
         "of its region, or of the whole account.",
     )
     tag: TagName | None = Field(
-        Peers().tag, description="Peers also carry this tag. Upper and lower case are the same."
+        Peers().tag,
+        examples=["production"],
+        description="Peers also carry this tag. Upper and lower case are the same.",
     )
 
 
@@ -172,12 +179,13 @@ class File(Section):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key: dotted name, form in words, default as TOML (empty: none), meaning."""
+    """One key: dotted name, form in words, default and example as TOML (empty default: none), meaning."""
 
     name: str
     words: str
     default: str
     meaning: str
+    example: str
 
     @property
     def section(self) -> str:
@@ -206,7 +214,11 @@ def _keys(model: type[Section], prefix: str) -> "Iterator[Key]":
             yield from _keys(annotation, f"{name}.")
         elif field.description:
             yield Key(
-                f"{prefix}{name}", _form(field.metadata, annotation), _toml(field.default), field.description
+                name=f"{prefix}{name}",
+                words=_form(field.metadata, annotation),
+                default=_toml(field.default),
+                meaning=field.description,
+                example=_toml((field.examples or [field.default])[0]),
             )
 
 

@@ -290,10 +290,7 @@ def _why_unreachable(error: Exception) -> str:
 
 
 def _causes(error: BaseException | None) -> "Iterator[BaseException]":
-    """The error and what it came from, exception groups included."""
+    """The error and what it came from."""
     while error is not None:
         yield error
-        if isinstance(error, BaseExceptionGroup):
-            for member in error.exceptions:
-                yield from _causes(member)
         error = error.__cause__ or error.__context__

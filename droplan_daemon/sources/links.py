@@ -88,5 +88,6 @@ def _links(links: "Iterable[Any]", addresses: "Iterable[Any]") -> tuple[Link, ..
             frozenset(held[link["index"]]),
         )
         for link in links
-        if not link["flags"] & _IFF_LOOPBACK
+        # A name that is no text (pyroute2 gives bytes then) can stand in no rule and no policy.
+        if not link["flags"] & _IFF_LOOPBACK and isinstance(link.get_attr("IFLA_IFNAME"), str)
     )

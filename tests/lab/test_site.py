@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import ssl
 import subprocess
 import urllib.error
@@ -188,20 +189,29 @@ def test_peered_vpcs_reach_each_other_and_others_do_not() -> None:
 
 
 def test_leaving_gives_every_file_and_descriptor_back() -> None:
-    """Three labs with comings and goings leave no folder and no descriptor."""
+    """A Droplet that goes leaves no descriptor, and three labs leave no folder either."""
 
     async def scene(site: Site, client: Client) -> None:
         folders.append(site.folder)
+        vpc = await client.first_vpc()  # from now on the client's connection is open
+        before = descriptors()
         for _ in range(3):
-            await client.destroy(await client.create("web-1", vpc=await client.first_vpc()))
+            number = await client.create("web-1", vpc=vpc)
             await site.settle()
+            assert before < descriptors()
+            await client.destroy(number)
+            await site.settle()
+            assert before == descriptors()
+
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
 
     folders: list[Path] = []
     staged(scene)
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = descriptors()
     staged(scene)
     staged(scene)
-    assert before == len(list(Path("/proc/self/fd").iterdir()))
+    assert before == descriptors()
     assert [] == [folder for folder in folders if folder.exists()]
 
 
@@ -247,18 +257,22 @@ def test_a_daemon_that_cannot_start_says_why(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_daemon_that_is_never_ready_is_given_up(tmp_path: Path) -> None:
+def test_a_daemon_is_ready_when_it_says_so_and_not_before(tmp_path: Path) -> None:
     """With no API to ask there is no READY, and waiting has an end; stopping it is orderly."""
     (tmp_path / "droplan.toml").write_text(f'[source]\ntoken_file = "{tmp_path}/token"\n')
     (tmp_path / "token").touch(mode=0o600)
     (tmp_path / "token").write_text("dop_v1_x")
 
     async def play() -> int | None:
-        with Namespace("alone") as alone:
+        with Namespace("alone") as alone, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as another:
             daemon = Daemon(alone, tmp_path)
             await daemon.start()
+            another.connect(str(tmp_path / "notify"))
+            another.send(b"STATUS=no answer yet")
             with pytest.raises(Fatal, match="not ready"):
                 await daemon.ready(deadline=1.5)
+            another.send(b"STATUS=well\nREADY=1")
+            assert 1.5 < await daemon.ready(deadline=5)
             await daemon.stop()
             return daemon.exit_code
 

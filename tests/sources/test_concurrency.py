@@ -1,6 +1,7 @@
 """Several at once, an end to all of them, and nothing left behind."""
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -47,6 +48,18 @@ def test_the_first_failure_ends_all() -> None:
             await together([_after(60, 1), _fails(0.01, KeyError()), _fails(0.3, ValueError())])
 
     _run(main())
+
+
+def test_a_second_failure_makes_no_noise(caplog: pytest.LogCaptureFixture) -> None:
+    """One failure is raised; asyncio reports no other as forgotten."""
+
+    async def main() -> None:
+        with pytest.raises(KeyError):
+            await together([_fails(0, KeyError()), _fails(0, ValueError()), _fails(0, ValueError())])
+        gc.collect()
+
+    _run(main())
+    assert [] == caplog.messages
 
 
 def test_what_comes_too_late_is_a_timeout_every_time() -> None:

@@ -1,10 +1,13 @@
 """The API's listings become one complete Fleet, or an error that says why not."""
 
 import asyncio
+import gzip
 import json
+import logging
 import time
 import tracemalloc
 from dataclasses import replace
+from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -50,7 +53,7 @@ from droplan_daemon.lab.server import LabServer
 from droplan_daemon.lab.world import World
 from droplan_daemon.model.addresses import parse_address
 from droplan_daemon.sources.digitalocean import DigitalOcean
-from tests.sources.samples import NOW, api_pages, gathered, polling
+from tests.sources.samples import NOW, api_pages, body, droplet, gathered, polling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,13 +61,14 @@ if TYPE_CHECKING:
     from droplan_daemon.lab.authority import Authority
     from droplan_daemon.lab.messages import Json, Request, Response
     from droplan_daemon.model.budget import Budget
+    from tests.conftest import Namespace
 
 
 def _failure(cloud: Cloud, **options: Any) -> DroplanError:
     """How one poll fails."""
     with pytest.raises(DroplanError) as caught:
         gathered(cloud, **options)
-    assert LAB_TOKEN not in repr(caught.value) + str(caught.value)
+    assert LAB_TOKEN not in repr(caught.value) + "".join(format_exception(caught.value))
     return caught.value
 
 
@@ -228,6 +232,20 @@ def test_garbage_in_the_budget_headers_is_no_budget(cloud: Cloud, value: str) ->
     polling(cloud, poll)
 
 
+def test_garbage_later_leaves_the_budget_as_it_was(cloud: Cloud) -> None:
+    """What was known stays until something better is said."""
+
+    async def poll(source: DigitalOcean, _: LabServer) -> None:
+        await source.gather()
+        before = _budget(source)
+        cloud.faults.add(Fault(Headers({"ratelimit-limit": "x"})))
+        await source.gather()
+        assert before is not None
+        assert before == _budget(source)
+
+    polling(cloud, poll)
+
+
 # What refuses us.
 
 
@@ -319,6 +337,23 @@ def test_a_doubtful_answer_is_no_fleet(cloud: Cloud, name: str) -> None:
     cloud.faults.add(Fault(effect, path="/v2/droplets", type="droplets"))
     error = _failure(cloud)
     assert (SourceDoubtful, reason) == (type(error), error.reason)
+
+
+ZIPPED = gzip.compress(body(droplet(1)))
+
+
+@pytest.mark.parametrize(
+    ("zipped", "fits"),
+    [(ZIPPED, True), (ZIPPED[:-1], False), (ZIPPED[:-30], False), (ZIPPED + ZIPPED, False)],
+)
+def test_a_zipped_answer_must_be_whole(cloud: Cloud, zipped: bytes, fits: bool) -> None:
+    """Compressed answers are asked for; one cut short, or two in one, is doubtful."""
+    headers = {"content-encoding": "gzip"}
+    cloud.faults.add(Fault(Status(200, zipped, headers=headers), path="/v2/droplets", type="droplets"))
+    if fits:
+        assert 1 in {d.id for d in gathered(cloud).droplets}
+    else:
+        assert "bad_body" == _failure(cloud).reason
 
 
 def test_a_bomb_does_not_fill_the_memory(cloud: Cloud) -> None:
@@ -471,6 +506,26 @@ def test_the_token_goes_nowhere_else(cloud: Cloud, status: int) -> None:
     asyncio.run(run())
 
 
+def test_the_token_is_in_no_log(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
+    """Not even where the libraries below log everything they do."""
+    caplog.set_level(logging.DEBUG)
+    gathered(cloud)
+    assert "httpx" in {record.name for record in caplog.records}
+    assert LAB_TOKEN not in caplog.text
+
+
+def test_cookies_are_not_kept(cloud: Cloud) -> None:
+    """Whatever a server sets, no request carries it."""
+    cloud.faults.add(Fault(Headers({"set-cookie": "a=b; Path=/"})))
+
+    async def poll(source: DigitalOcean, server: LabServer) -> None:
+        await source.gather()
+        await source.gather()
+        assert not [entry for entry in server.log if "cookie" in entry.headers]
+
+    polling(cloud, poll)
+
+
 def test_the_environment_is_not_asked(
     cloud: Cloud, world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: "Path"
 ) -> None:
@@ -546,7 +601,6 @@ def test_the_loop_stays_alive_while_an_answer_drips(cloud: Cloud) -> None:
     [
         ("http://127.0.0.1:9", "connect"),
         ("https://127.0.0.1:9", "connect"),
-        ("http://droplan.invalid", "dns"),
         (f"http://{'x' * 70}.invalid", "dns"),
     ],
 )
@@ -554,6 +608,23 @@ def test_a_server_that_is_not_there_is_unavailable(cloud: Cloud, url: str, reaso
     """No connection, or no such name: told apart by what failed."""
     error = _failure(cloud, url=url)
     assert (SourceUnavailable, reason) == (type(error), error.reason)
+
+
+@pytest.mark.kernel
+def test_a_name_that_nobody_resolves_is_dns(cloud: Cloud, namespace: "Namespace") -> None:
+    """In a namespace where no resolver can be reached."""
+    error = namespace.call(_failure, cloud, url="http://droplan.invalid")
+    assert (SourceUnavailable, "dns") == (type(error), error.reason)
+
+
+@pytest.mark.kernel
+def test_a_black_hole_before_the_connection_is_a_deadline(cloud: Cloud, namespace: "Namespace") -> None:
+    """Dropped without a reset, as a firewall does it."""
+    namespace.run("ip", "link", "set", "lo", "up")
+    rule = "table ip t { chain c { type filter hook input priority 0; tcp dport 9 drop; }; }"
+    namespace.run("nft", "-f", "-", text=rule)
+    error = namespace.call(_failure, cloud, url="http://127.0.0.1:9", deadline=0.5)
+    assert (SourceUnavailable, "deadline") == (type(error), error.reason)
 
 
 # TLS.

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import tracemalloc
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -126,8 +127,13 @@ def test_one_page_of_three_is_refused(path: "Path") -> None:
 def test_a_file_beyond_the_cap_is_not_read(path: "Path") -> None:
     """Nor is its memory spent."""
     with path.open("wb") as file:
-        file.truncate(2**33)
-    assert "bad_body" == _failure(path, cap=2**20).reason
+        file.truncate(2**26)
+    tracemalloc.start()
+    try:
+        assert "bad_body" == _failure(path, cap=2**20).reason
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
 
 
 def _fifo(path: "Path") -> None:
@@ -222,6 +228,15 @@ def test_each_change_is_noticed_once(path: "Path") -> None:
         lambda: os.utime(path, ns=(1, 1)),
     ]
     assert [2, 4, 5, 9, 10] == _noticed(path, *steps)
+
+
+def test_a_file_of_equal_size_and_age_is_another_file(path: "Path") -> None:
+    """Replaced by a copy that kept its times: the inode tells."""
+    other = path.with_suffix(".new")
+    for file in (path, other):
+        file.write_bytes(b"[]")
+        os.utime(file, ns=(1, 1))
+    assert [1] == _noticed(path, lambda: other.rename(path))
 
 
 def test_a_file_in_a_folder_that_vanishes_is_only_absent(tmp_path: "Path") -> None:

@@ -41,6 +41,12 @@ def test_links_are_told_with_mac_and_addresses(namespace: "Namespace", name: str
     assert (expected,) == namespace.call(read_links)
 
 
+def test_a_link_whose_name_is_no_text_is_left_out(namespace: "Namespace") -> None:
+    """Linux allows any bytes; such a name can be matched by no rule of ours."""
+    namespace.call(subprocess.run, [b"ip", b"link", b"add", b"x\xff", b"type", b"bridge"], check=True)
+    assert () == namespace.call(read_links)
+
+
 def test_a_link_without_addresses_is_a_link(namespace: "Namespace") -> None:
     """Down, and with nothing on it."""
     namespace.run("ip", "link", "add", "eth1", "address", f"{MAC}2", "type", "bridge")

@@ -59,6 +59,7 @@ def test_pages_that_add_up_make_a_listing() -> None:
         ([_page([1, 2], 4, skipped=2)], "many_skipped"),
         ([_page(list(range(97)), 99, skipped=2)], "many_skipped"),
         ([_page([], 2, skipped=2)], "many_skipped"),
+        ([_page(list(range(197)), 200, skipped=3)], "many_skipped"),
     ],
 )
 def test_pages_that_do_not_add_up_are_doubtful(pages: list[Page[int]], reason: str) -> None:

@@ -135,6 +135,13 @@ def test_values_are_escaped_and_cut(value: Any, written: Any) -> None:
     assert {"x": written} == cleaned(Secrets().redact(None, "", {"x": value}))
 
 
+def test_the_pipeline_cleans() -> None:
+    """What is handed to a sink has been escaped and cut."""
+    line = _logged(Style.PLAIN, x="\x1b" + "x" * 300)
+    assert "\\x1bxxx" in line
+    assert "xxx…" in line
+
+
 class _Broken:
     def __str__(self) -> str:
         message = "no"

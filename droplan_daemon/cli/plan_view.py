@@ -1,0 +1,133 @@
+"""A Plan as people read it: who gets in, who is shut out, and that rules change.
+
+Law: addresses come first, each with the name of its Droplet; the rest is a number unless
+somebody wants to see all of it. Prints, and decides nothing.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from droplan_daemon.model.addresses import format_element
+from droplan_daemon.model.plan import AddElements, RemoveElements
+from droplan_daemon.model.ruleset import Interface
+from droplan_daemon.plaintext import cut, escape
+from droplan_daemon.reconcile import Committed
+from droplan_daemon.report import verb
+
+from .output import count, document, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from droplan_daemon.model.addresses import Address
+    from droplan_daemon.model.plan import Change
+    from droplan_daemon.model.policy import Policy
+    from droplan_daemon.reconcile import Prospect, World
+    from droplan_daemon.report import Good
+
+    Changes = tuple[Change, ...]
+
+Row = tuple[str, str, str, str]
+
+_MOST = 40
+"""Lines of addresses before a number says more."""
+
+_LONGEST_NAME = 32
+
+
+def plan(prospect: "Prospect", *, offline: bool, verbose: bool, as_json: bool) -> None:
+    """What `once` would do."""
+    world, changes = prospect.world, prospect.plan.changes
+    if as_json:
+        document(_as_json(world, changes))
+        return
+    warn(world)
+    if offline:
+        print(f"on a kernel that holds nothing yet, {escape(world.own.name)} would get:")
+    _print(world, changes, verbose=verbose)
+    print(f"to do: {summary(changes, verbose=verbose)}" if changes else f"nothing to change: {_state(world)}")
+
+
+def outcome(found: "Good", policy: "Policy", *, verbose: bool, as_json: bool) -> None:
+    """What `once` did."""
+    changes, world = (found.plan.changes if isinstance(found, Committed) else ()), found.world
+    if as_json:
+        document(_as_json(world, changes))
+        return
+    warn(world)
+    _print(world, changes, verbose=verbose)
+    done = f"committed and read back: {summary(changes, verbose=verbose)}" if changes else "nothing to change"
+    print(f"{done}; {verb(policy)} {_state(world)}")
+
+
+def summary(changes: "Changes", *, verbose: bool) -> str:
+    """`3 addresses in, 1 out, 15 changes to the table and its rules`."""
+    come, gone, other = _counted(changes)
+    parts = [f"{count(come, 'address')} in"] if come else []
+    if gone:
+        parts.append(f"{gone:,} out" if come else f"{count(gone, 'address')} out")
+    if other:
+        hint = "" if verbose else " (--verbose lists them)"
+        parts.append(f"{count(other, 'change')} to the table and its rules{hint}")
+    return ", ".join(parts)
+
+
+def _counted(changes: "Changes") -> tuple[int, int, int]:
+    come = sum(len(change.elements) for change in changes if isinstance(change, AddElements))
+    gone = sum(len(change.elements) for change in changes if isinstance(change, RemoveElements))
+    return come, gone, sum(not isinstance(change, AddElements | RemoveElements) for change in changes)
+
+
+def _state(world: "World") -> str:
+    rules = (rule for chain in world.desired.chains.values() for rule in chain.rules)
+    names = [match.name for rule in rules for match in rule.matches if isinstance(match, Interface)]
+    return f"{count(len(world.peers), 'peer')} on {', '.join(names) or 'no interface'}"
+
+
+def _print(world: "World", changes: "Changes", *, verbose: bool) -> None:
+    rows = list(_members(world, changes))
+    shown = rows if verbose else rows[:_MOST]
+    widths = [max((len(row[column]) for row in shown), default=0) for column in range(3)]
+    for row in shown:
+        print(f"  {'  '.join((*map(str.ljust, row, widths), row[3]))}")
+    if len(rows) > len(shown):
+        print(f"  … and {len(rows) - len(shown):,} more addresses (--verbose lists them)")
+    for change in changes if verbose else ():
+        if not isinstance(change, AddElements | RemoveElements):
+            print(f"  {escape(str(change))}")
+
+
+def _members(world: "World", changes: "Changes") -> "Iterator[Row]":
+    """Sign, name, address, set of each address that comes or goes."""
+    names = _names(world)
+    for change in changes:
+        if isinstance(change, AddElements | RemoveElements):
+            sign = "+" if isinstance(change, AddElements) else "-"
+            for element in sorted(change.elements):
+                name = cut(escape(names.get(element, "(no Droplet)")), _LONGEST_NAME)
+                yield sign, name, format_element(element, change.family), change.set
+
+
+def _names(world: "World") -> "Mapping[Address, str]":
+    return {
+        address: droplet.name
+        for droplet in world.fleet.droplets
+        for address in (*droplet.private, *droplet.public)
+    }
+
+
+def _as_json(world: "World", changes: "Changes") -> dict[str, Any]:
+    return {
+        "ok": True,
+        "droplet": {"id": world.own.id, "name": world.own.name},
+        "peers": len(world.peers),
+        "changes": [_change(change) for change in changes],
+        "warnings": list(world.warnings),
+    }
+
+
+def _change(change: "Change") -> dict[str, Any]:
+    found: dict[str, Any] = {"kind": type(change).__name__, "text": str(change)}
+    if isinstance(change, AddElements | RemoveElements):
+        found["set"] = change.set
+        found["elements"] = [format_element(element, change.family) for element in sorted(change.elements)]
+    return found

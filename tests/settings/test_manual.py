@@ -1,0 +1,42 @@
+"""The manual says what the program does."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from droplan_daemon.settings import Key, keys
+from droplan_daemon.settings.manual import reference
+
+if TYPE_CHECKING:
+    from .conftest import Loading
+
+MANUAL = Path(__file__).parents[2] / "docs" / "configuration.md"
+BEGIN = "<!-- reference: begin (made by droplan_daemon.settings.manual) -->\n"
+END = "<!-- reference: end -->"
+
+
+def test_the_manual_has_the_reference() -> None:
+    """Between its two marks the manual holds what the schema says; the failure shows what to put there."""
+    _, _, rest = MANUAL.read_text(encoding="utf-8").partition(BEGIN)
+    assert reference() == rest.partition(END)[0]
+
+
+@pytest.mark.parametrize(
+    "example", re.findall(r"```toml\n(.*?)```", MANUAL.read_text(encoding="utf-8"), re.DOTALL)
+)
+def test_the_examples_of_the_manual_are_valid(loaded: "Loading", example: str) -> None:
+    """Every TOML example loads, without a warning."""
+    assert () == loaded(example).warnings
+
+
+# `ca_file` names a file that must exist.
+CHECKED = [key for key in keys() if key.name != "source.ca_file"]
+
+
+@pytest.mark.parametrize("key", CHECKED, ids=lambda key: key.name)
+def test_the_example_of_every_key_is_valid(loaded: "Loading", key: Key) -> None:
+    """The example (or default) of each key is a value that the key takes."""
+    name = key.name.rpartition(".")[2]
+    loaded(f"[{key.section}]\n{name} = {key.example}" if key.section else f"{name} = {key.example}")
