@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .scene import Scene
 
-_PLAIN = re.compile(r"(?:tag|name|region|id):[a-z0-9_.-]{1,15}", re.ASCII)
+_PLAIN = re.compile(r"(?:tag|name|region|id):[a-z0-9_.-]{1,14}", re.ASCII)
 # A VPC holds at most 10,000 resources: with this room no change of the peers is a new set.
 _PEER_CAPACITY, _CAPACITY = 16_384, 1_024
 
