@@ -10,8 +10,8 @@ Laws:
 4. The rest of droplan gets values: nobody outside knows about TOML or pydantic.
 """
 
+from .keys import Key, keys
 from .loading import DEFAULT_PATH, describe, environment, load
-from .schema import Key, keys
 from .tokens import Token
 from .values import Folders, Settings, SourceKind, SourceSettings, folders
 

@@ -35,6 +35,13 @@ class Document:
         place = self._place(path)
         return place.value if place else None
 
+    def inside(self, path: KeyPath, offset: int) -> Spot | None:
+        """Where this character (from 0) of a string stands; where the string begins, if it is folded."""
+        place = self._place(path)
+        if place is None or not place.verbatim:
+            return place.value if place else None
+        return Spot(place.value.line, place.value.column + 1 + offset)
+
     def _place(self, path: KeyPath) -> Place | None:
         around = (self.places.get(path[:length]) for length in range(len(path), 0, -1))
         return next((place for place in around if place), None)

@@ -3,6 +3,7 @@
 Law: what a parser refuses it refuses as a PydanticCustomError whose *type* says how it is
 told to a person (see `translate`): EXPECTED, the words of its Form say what would be right;
 UNSUITABLE, the form is right, and `reason` says what is not; LATER, valid in a later version.
+An `offset` in its context is how many characters into the string the mistake stands.
 """
 
 import re
@@ -45,14 +46,15 @@ class Form:
     words: str
 
 
-def _refuse(kind: str, reason: str = "", hint: str = "") -> PydanticCustomError:
-    return PydanticCustomError(kind, "{reason}", {"reason": reason, "hint": hint})
+def refuse(kind: str, reason: str = "", hint: str = "", offset: int | None = None) -> PydanticCustomError:
+    """What a parser raises; `kind` is EXPECTED, UNSUITABLE or LATER."""
+    return PydanticCustomError(kind, "{reason}", {"reason": reason, "hint": hint, "offset": offset})
 
 
 def text(value: Any) -> str:
     """A string, and nothing that could be turned into one."""
     if not isinstance(value, str):
-        raise _refuse(EXPECTED)
+        raise refuse(EXPECTED)
     return value
 
 
@@ -63,7 +65,7 @@ def choice(enum: "type[StrEnum]") -> "Callable[[Any], StrEnum]":
         try:
             return enum(text(value))
         except ValueError:
-            raise _refuse(EXPECTED) from None
+            raise refuse(EXPECTED) from None
 
     return member
 
@@ -73,31 +75,22 @@ def only(now: str, later: str) -> "Callable[[Any], str]":
 
     def word(value: Any) -> str:
         if text(value) == later:
-            raise _refuse(LATER, f'"{later}" is not in this version yet', f'leave it at "{now}"')
+            raise refuse(LATER, f'"{later}" is not in this version yet', f'leave it at "{now}"')
         if value != now:
-            raise _refuse(EXPECTED)
+            raise refuse(EXPECTED)
         return now
 
     return word
-
-
-def later(reason: str) -> "Callable[[Any], None]":
-    """A parser for a whole section that belongs to a later version."""
-
-    def section(value: Any) -> None:  # noqa: ARG001 - whatever it says, it is too early
-        raise _refuse(LATER, reason, "take it out until then")
-
-    return section
 
 
 def duration(value: Any) -> float:
     """Seconds of `30s`, `1h30m`, `1.5m`, `500ms`."""
     written = text(value)
     if not _DURATION.fullmatch(written):
-        raise _refuse(EXPECTED)
+        raise refuse(EXPECTED)
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(written))
     if not SHORTEST_INTERVAL <= seconds <= LONGEST_INTERVAL:
-        raise _refuse(UNSUITABLE, "must be between 100ms and 24h")
+        raise refuse(UNSUITABLE, "must be between 100ms and 24h")
     return seconds
 
 
@@ -108,17 +101,17 @@ def rate(value: Any) -> Rate | None:
         return None
     parts = _RATE.fullmatch(written)
     if parts is None:
-        raise _refuse(EXPECTED)
+        raise refuse(EXPECTED)
     count = int(parts[1])
     if not 1 <= count <= _MOST:
-        raise _refuse(UNSUITABLE, f"must have a count between 1 and {_MOST:,}", 'to log nothing, write "off"')
+        raise refuse(UNSUITABLE, f"must have a count between 1 and {_MOST:,}", 'to log nothing, write "off"')
     return Rate(count, Unit(parts[2]))
 
 
 def tag(value: Any) -> str:
     """A tag in its canonical (lower) case."""
     if not _TAG.fullmatch(text(value)):
-        raise _refuse(EXPECTED)
+        raise refuse(EXPECTED)
     return str(value).lower()
 
 
@@ -126,10 +119,10 @@ def path(value: Any) -> str:
     """A path of a file, as it stands."""
     written = text(value)
     if not written or not written.isprintable():
-        raise _refuse(EXPECTED)
+        raise refuse(EXPECTED)
     if "/" not in written and mask(written, doubtful=True) != written:
         hint = "put the token into a file of its own and name that file here"
-        raise _refuse(UNSUITABLE, "must be the path of a file, not the secret itself", hint)
+        raise refuse(UNSUITABLE, "must be the path of a file, not the secret itself", hint)
     return written
 
 
@@ -150,25 +143,25 @@ def metadata_url(value: Any) -> str:
 def _url(value: Any, near: "Callable[[Any], bool]", where: str) -> str:
     parts = _split(text(value))
     if parts.scheme == "http" and not _is(near, parts.hostname or ""):
-        raise _refuse(UNSUITABLE, f"may use http only to {where}", "write https://")
+        raise refuse(UNSUITABLE, f"may use http only to {where}", "write https://")
     if "@" in parts.netloc:
-        raise _refuse(UNSUITABLE, "must not hold a user or a password")
+        raise refuse(UNSUITABLE, "must not hold a user or a password")
     if "?" in str(value) or "#" in str(value):
-        raise _refuse(UNSUITABLE, "must not hold a query (?) or a fragment (#)")
+        raise refuse(UNSUITABLE, "must not hold a query (?) or a fragment (#)")
     return str(value).rstrip("/")
 
 
 def _split(written: str) -> SplitResult:
     """The parts of an absolute http or https URL. urlsplit drops line breaks, so they go first."""
     if not written.isascii() or not written.isprintable() or " " in written or "\\" in written:
-        raise _refuse(EXPECTED)
+        raise refuse(EXPECTED)
     try:
         parts = urlsplit(written)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:  # brackets that hold no address, a port out of range
-        raise _refuse(EXPECTED) from None
+        raise refuse(EXPECTED) from None
     if not usable:
-        raise _refuse(EXPECTED)
+        raise refuse(EXPECTED)
     return parts
 
 

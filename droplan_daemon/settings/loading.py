@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from droplan_daemon.errors import ConfigInvalid, Problem
-from droplan_daemon.model.policy import InterfacePolicy, Peers, Policy
 
 from . import render
-from .cautions import cautions, contradictions
+from .building import policy
+from .cautions import cautions
+from .contradictions import contradictions
 from .document import LONGEST, Document, decode, parse
 from .environment import merged, overlay
 from .schema import File
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
+    from .positions import KeyPath
+
 DEFAULT_PATH = Path("/etc/droplan/droplan.toml")
+
+_BEFORE_TOKEN = frozenset({("source",), ("source", "kind"), ("source", "token_file")})
+"""Keys with whose mistakes nobody knows where the token is."""
 
 
 def environment() -> dict[str, str]:
@@ -54,10 +60,10 @@ def load(
     environ = environment() if environ is None else environ
     if must_exist is None:
         must_exist = path != DEFAULT_PATH
-    settings, problems = _read(path, environ, need_token=need_token, must_exist=must_exist)
-    if problems:
-        raise ConfigInvalid(str(path), _in_order(problems))
-    return settings
+    found = _read(path, environ, need_token=need_token, must_exist=must_exist)
+    if not isinstance(found, Settings):
+        raise ConfigInvalid(str(path), _in_order(found))
+    return found
 
 
 def describe(path: str | Path, problems: "Iterable[Problem]", *, label: str = "") -> str:
@@ -69,15 +75,15 @@ def describe(path: str | Path, problems: "Iterable[Problem]", *, label: str = ""
 
 def _read(
     path: Path, environ: "Mapping[str, str]", *, need_token: bool, must_exist: bool
-) -> tuple[Settings, list[Problem]]:
-    """Settings as good as they come, and every Problem; with any Problem they are not to be used."""
+) -> Settings | list[Problem]:
+    """Settings, or every Problem: one that is found keeps none of the others from being looked for."""
     document = _document(path, must_exist=must_exist)
     readable = isinstance(document, Document)
     problems = [] if isinstance(document, Document) else [document]
     document = document if isinstance(document, Document) else Document()
     added = overlay(environ, document)
     file, errors = _validated(merged(document, added))
-    doubtful = frozenset(".".join(map(str, error["loc"])) for error in errors)
+    doubtful = frozenset(tuple(error["loc"]) for error in errors)
     problems += [
         *added.problems,
         *translate(errors, document, added.variables),
@@ -85,12 +91,22 @@ def _read(
     ]
     folder = path.absolute().parent
     found = Found()
-    if need_token and readable and not doubtful & {"source", "source.kind", "source.token_file"}:
+    if need_token and readable and not doubtful & _BEFORE_TOKEN:
         found = _token(file, document, environ, folder)
     ca_problem = _ca_problem(file, document, folder)
     problems += [problem for problem in (found.problem, ca_problem) if problem]
-    warnings = _in_order([*added.warnings, *cautions(file, document), *found.warnings])
-    return _settings(path, file, environ, found.token, warnings), problems
+    if problems:
+        return problems
+    made = policy(file)
+    warnings = _in_order([*added.warnings, *cautions(file, made, document), *found.warnings])
+    return Settings(
+        policy=made,
+        source=_source(file, found.token, folder),
+        backend=file.firewall.backend,
+        folders=folders(environ),
+        path=path,
+        warnings=warnings,
+    )
 
 
 def _document(path: Path, *, must_exist: bool) -> Document | Problem:
@@ -132,15 +148,34 @@ def _validated(data: "Mapping[str, Any]") -> "tuple[File, list[ErrorDetails]]":
     return File.model_validate(rest), errors
 
 
-def _without(data: "Mapping[str, Any]", paths: set[tuple[int | str, ...]]) -> dict[str, Any]:
-    """The data without what stands at these paths (of one or two names)."""
+def _without(data: "Mapping[str, Any]", paths: "set[KeyPath]") -> dict[str, Any]:
+    """The data without what stands at these paths. In a list of tables every table keeps its number."""
+    rest: dict[str, Any] = {}
+    for name, value in data.items():
+        below = _below(paths, name)
+        if isinstance(value, list) and () not in below:
+            rest[name] = [_table(table, _below(below, index)) for index, table in enumerate(value)]
+        elif () not in below:
+            rest[name] = _table(value, below)
+    return rest
+
+
+def _table(value: Any, paths: "set[KeyPath]") -> Any:
+    """A value without what stands at these paths, a table that is wrong itself as an empty one."""
+    if () in paths:
+        return {}
+    if not isinstance(value, dict):
+        return value
+    below = {name: _below(paths, name) for name in value}
     return {
-        name: {key: item for key, item in value.items() if (name, key) not in paths}
-        if isinstance(value, dict)
-        else value
-        for name, value in data.items()
-        if (name,) not in paths
+        name: _table(item, below[name])
+        for name, item in value.items()
+        if not below[name] or (isinstance(item, dict) and () not in below[name])
     }
+
+
+def _below(paths: "set[KeyPath]", part: str | int) -> "set[KeyPath]":
+    return {path[1:] for path in paths if path[:1] == (part,)}
 
 
 def _token(file: File, document: Document, environ: "Mapping[str, str]", folder: Path) -> Found:
@@ -176,32 +211,16 @@ def _ca_problem(file: File, document: Document, folder: Path) -> Problem | None:
     return None if usable else _placed(Problem(message, "source.ca_file", hint=hint), document)
 
 
-def _settings(
-    path: Path, file: File, environ: "Mapping[str, str]", token: Token | None, warnings: tuple[Problem, ...]
-) -> Settings:
-    folder = path.absolute().parent
+def _source(file: File, token: Token | None, folder: Path) -> SourceSettings:
     source = file.source
-    return Settings(
-        policy=Policy(
-            mode=file.mode,
-            peers=Peers(file.peers.scope, file.peers.tag),
-            private=InterfacePolicy(file.private.managed, file.private.allow_peers),
-            public=InterfacePolicy(file.public.managed, file.public.allow_peers),
-            denied_log=file.log.denied,
-        ),
-        source=SourceSettings(
-            kind=source.kind,
-            url=source.url,
-            metadata_url=source.metadata_url,
-            interval=source.interval,
-            token=token,
-            ca_file=None if source.ca_file is None else folder / source.ca_file,
-            path=None if source.path is None or source.kind is not SourceKind.FILE else folder / source.path,
-        ),
-        backend=file.firewall.backend,
-        folders=folders(environ),
-        path=path,
-        warnings=warnings,
+    return SourceSettings(
+        kind=source.kind,
+        url=source.url,
+        metadata_url=source.metadata_url,
+        interval=source.interval,
+        token=token,
+        ca_file=None if source.ca_file is None else folder / source.ca_file,
+        path=None if source.path is None or source.kind is not SourceKind.FILE else folder / source.path,
     )
 
 

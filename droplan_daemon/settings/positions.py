@@ -29,10 +29,15 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a key is written, and where its value begins (a table's: its key)."""
+    """Where a key is written, and where its value begins (a table's: its key).
+
+    `verbatim`: the value is a string on one line without escapes, so that its characters follow
+    the quote one by one.
+    """
 
     key: Spot
     value: Spot
+    verbatim: bool = False
 
 
 def positions(text: str) -> "Mapping[KeyPath, Place]":
@@ -51,6 +56,7 @@ _STRING = re.compile(
     r"|'[^'\n]*'",
     re.DOTALL,
 )
+_VERBATIM = re.compile(r"""(?:"[^"\\\n]*"(?!")|'[^'\n]*'(?!'))""")
 _SCALAR = re.compile(r"[^,\]}#\n]+")
 
 
@@ -155,7 +161,7 @@ class _Scanner:
         self._at += 1
         self._skip(_VOID)
         while self._next() not in {"]", ""}:
-            self._note((*path, index), self._at)
+            self._note((*path, index), self._at, self._at)
             self._value((*path, index))
             index += 1
             self._separator()
@@ -183,7 +189,9 @@ class _Scanner:
             self._places[path] = self._place(key)
 
     def _place(self, key: int, value: int | None = None) -> Place:
-        return Place(self._spot(key), self._spot(key if value is None else value))
+        if value is None:
+            return Place(self._spot(key), self._spot(key))
+        return Place(self._spot(key), self._spot(value), bool(_VERBATIM.match(self._text, value)))
 
     def _spot(self, offset: int) -> Spot:
         line = bisect_right(self._starts, offset)

@@ -1,22 +1,22 @@
 """The file's shape: every key, its form, default and meaning, in one place.
 
-Law: a key exists here or not at all. `check`, the manual and the commented default file are
-made of `keys()`; defaults that `model.policy` has are taken from there.
+Law: a key exists here or not at all; defaults that `model.policy` has are taken from there. What
+reads the shape (`check`, the manual) does so through `keys`.
 """
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
-from droplan_daemon.model.policy import InterfacePolicy, Mode, Peers, Policy, Rate, Scope
+from droplan_daemon.model.fleet import InterfaceKind
+from droplan_daemon.model.policy import InterfacePolicy, Mode, Outbound, Peers, Policy, Ports, Rate, Scope
+from droplan_daemon.model.selector import Selector
 
-from . import forms
+from . import forms, rules
 from .forms import Form
 from .values import SourceKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from enum import StrEnum
 
 _POLICY = Policy()
@@ -46,7 +46,32 @@ Denied = Annotated[
     PlainValidator(forms.rate),
     Form('a rate such as "60/minute" (also second, hour, day), or "off"'),
 ]
-Outbound = Annotated[str, PlainValidator(forms.only("accept", later="drop")), Form('"accept"')]
+ModeWord = Annotated[Mode, PlainValidator(forms.choice(Mode)), _words(Mode)]
+OutboundWord = Annotated[Outbound, PlainValidator(forms.choice(Outbound)), _words(Outbound)]
+Backend = Annotated[str, PlainValidator(forms.only("nftables", later="iptables")), Form('"nftables"')]
+RuleName = Annotated[
+    str,
+    PlainValidator(rules.name),
+    Form("a name: 1 to 64 letters, digits, blanks and signs (ASCII, no quotes, no backslash)"),
+]
+_SELECTOR = 'a selector, such as "tag:web"'
+OnSelector = Annotated[Selector, PlainValidator(rules.droplets), Form(_SELECTOR)]
+Who = Annotated[
+    list[Annotated[Selector, PlainValidator(rules.selector), Form(_SELECTOR)]],
+    BeforeValidator(rules.one_or_more),
+    Form(f"{_SELECTOR}, or a list of them"),
+]
+PortList = Annotated[
+    list[
+        Annotated[
+            Ports,
+            PlainValidator(rules.ports),
+            Form('a port and its protocol, such as "80/tcp" or "8000-8100/udp", or "icmp" or "icmpv6"'),
+        ]
+    ],
+    BeforeValidator(rules.some_ports),
+    Form('a list of ports, such as ["80/tcp"]'),
+]
 
 
 class Section(BaseModel):
@@ -114,8 +139,12 @@ def _managed(default: InterfacePolicy) -> bool:
     )
 
 
-def _outbound() -> str:
-    return Field("accept", description='What may leave by this interface. "drop" comes in a later version.')
+def _outbound(default: InterfacePolicy) -> Outbound:
+    return Field(
+        default.outbound,
+        description='What may leave by this interface. "drop": only what a rule with `to` allows, replies, '
+        "and the [lifelines].",
+    )
 
 
 class PrivateSection(Section):
@@ -125,7 +154,7 @@ class PrivateSection(Section):
     allow_peers: Flag = Field(
         _POLICY.private.allow_peers, description="Let every peer reach every port, by its private address."
     )
-    outbound: Outbound = _outbound()
+    outbound: OutboundWord = _outbound(_POLICY.private)
 
 
 class PublicSection(Section):
@@ -135,7 +164,7 @@ class PublicSection(Section):
     allow_peers: Flag = Field(
         _POLICY.public.allow_peers, description="Let every peer reach every port, by its public addresses."
     )
-    outbound: Outbound = _outbound()
+    outbound: OutboundWord = _outbound(_POLICY.public)
 
 
 class LogSection(Section):
@@ -151,19 +180,115 @@ class LogSection(Section):
 class FirewallSection(Section):
     """How the rules get into the kernel."""
 
-    backend: Annotated[str, PlainValidator(forms.only("nftables", later="iptables")), Form('"nftables"')] = (
-        Field("nftables", description='What holds the rules. "iptables" comes in a later version.')
+    backend: Backend = Field(
+        "nftables", description='What holds the rules. "iptables" comes in a later version.'
     )
 
 
-_RULES = "rules with selectors are not in this version yet"
-_OVERRIDES = "sections for some Droplets only are not in this version yet"
+class LifelinesSection(Section):
+    """What stays alive on a managed interface whatever the rules say, each by its name."""
+
+    icmp_errors: Flag = Field(
+        default=True, description="In and out: ICMP errors, without which large packets vanish."
+    )
+    neighbour_discovery: Flag = Field(
+        default=True,
+        description="In and out: neighbour and router discovery, without which there is no IPv6.",
+    )
+    dhcp: Flag = Field(
+        default=True, description="In and out: DHCP and DHCPv6, by which some images get their address."
+    )
+    dns: Flag = Field(default=True, description="Out: DNS, port 53 of any server.")
+    ntp: Flag = Field(default=True, description="Out: the time, port 123 of any server.")
+    metadata: Flag = Field(
+        default=True, description="Out: the metadata service, by which a Droplet knows itself."
+    )
+    api: Flag = Field(
+        default=True, description="Out: TCP port 443 of any server, where droplan asks for the fleet."
+    )
+
+
+class AllowSection(Section):
+    """A rule: on some Droplets, traffic from (or to) somebody on some ports. As many as you like."""
+
+    name: RuleName | None = Field(
+        None,
+        examples=["ssh from the bastion"],
+        description="What the rule is called in plans, logs, metrics and the kernel; no two have the same. "
+        "Without one it is called by what it says, such as `from tag:web: 80/tcp`.",
+    )
+    on: OnSelector = Field(
+        rules.EVERY_DROPLET, description="The Droplets that enforce the rule. All others pass it over."
+    )
+    from_: Who | None = Field(
+        None,
+        alias="from",
+        examples=["tag:web"],
+        description="Who may come in. A rule has either `from` or `to`; of a list, anybody in it.",
+    )
+    to: Who | None = Field(
+        None,
+        examples=["tag:database"],
+        description='Where the Droplet may go. It matters where `outbound = "drop"`.',
+    )
+    ports: PortList | None = Field(
+        None,
+        examples=["80/tcp", "8000-8100/udp", "icmp"],
+        description="The destination ports, as the sender names them. Left out: every protocol and port.",
+    )
+    interface: Annotated[
+        InterfaceKind, PlainValidator(forms.choice(InterfaceKind)), _words(InterfaceKind)
+    ] = Field(InterfaceKind.PRIVATE, description="The interface that the rule is about.")
+
+
+class InterfaceChanges(Section):
+    """The keys of an interface section, none of which must be there."""
+
+    managed: Flag | None = None
+    allow_peers: Flag | None = None
+    outbound: OutboundWord | None = None
+
+
+_AS_IT_WAS = InterfaceChanges()
+
+
+class LogChanges(Section):
+    """The keys of [log], none of which must be there."""
+
+    denied: Denied = None
+
+
+class FirewallChanges(Section):
+    """The keys of [firewall], none of which must be there."""
+
+    backend: Backend | None = None
+
+
+class OverrideSection(Section):
+    """What some Droplets have otherwise. Of several that concern a Droplet, later ones win, key by key."""
+
+    on: OnSelector | None = Field(
+        None, examples=["tag:database"], description="The Droplets that this is about. It must be there."
+    )
+    mode: ModeWord | None = Field(None, examples=[Mode.AUDIT], description="As `mode`.")
+    private: Annotated[InterfaceChanges, Form("a table with keys of [private]")] = Field(
+        _AS_IT_WAS, examples=[{"outbound": "drop"}], description="As in [private]."
+    )
+    public: Annotated[InterfaceChanges, Form("a table with keys of [public]")] = Field(
+        _AS_IT_WAS, examples=[{"managed": True}], description="As in [public]."
+    )
+    log: Annotated[LogChanges, Form("a table with keys of [log]")] = Field(
+        LogChanges(), examples=[{"denied": "off"}], description="As in [log]."
+    )
+    firewall: Annotated[FirewallChanges, Form("a table with keys of [firewall]")] = Field(
+        FirewallChanges(), examples=[{"backend": "nftables"}], description="As in [firewall]."
+    )
 
 
 class File(Section):
     """The whole file."""
 
-    mode: Annotated[Mode, PlainValidator(forms.choice(Mode)), _words(Mode)] = Field(
+    mode: ModeWord = Field(
         _POLICY.mode,
         description="enforce: drop what is not allowed. audit: count and log it, drop nothing.",
     )
@@ -171,72 +296,8 @@ class File(Section):
     peers: PeersSection = PeersSection()
     private: PrivateSection = PrivateSection()
     public: PublicSection = PublicSection()
+    lifelines: LifelinesSection = LifelinesSection()
     log: LogSection = LogSection()
     firewall: FirewallSection = FirewallSection()
-    allow: Annotated[None, PlainValidator(forms.later(_RULES))] = None
-    override: Annotated[None, PlainValidator(forms.later(_OVERRIDES))] = None
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key: dotted name, form in words, default and example as TOML (empty default: none), meaning."""
-
-    name: str
-    words: str
-    default: str
-    meaning: str
-    example: str
-
-    @property
-    def section(self) -> str:
-        """The table that it stands in, empty for the top."""
-        return self.name.rpartition(".")[0]
-
-
-def keys() -> tuple[Key, ...]:
-    """Every key of the file, in its order."""
-    return tuple(_keys(File, ""))
-
-
-def sections() -> dict[str, str]:
-    """Every table of the file, with its meaning."""
-    return {
-        name: (field.annotation.__doc__ or "")
-        for name, field in File.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-    }
-
-
-def _keys(model: type[Section], prefix: str) -> "Iterator[Key]":
-    for name, field in model.model_fields.items():
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, Section):
-            yield from _keys(annotation, f"{name}.")
-        elif field.description:
-            yield Key(
-                name=f"{prefix}{name}",
-                words=_form(field.metadata, annotation),
-                default=_toml(field.default),
-                meaning=field.description,
-                example=_toml((field.examples or [field.default])[0]),
-            )
-
-
-def _form(metadata: list[object], annotation: object) -> str:
-    """The Form's words; those of an optional key hang on the first member of its union."""
-    nested = [
-        note for part in getattr(annotation, "__args__", ()) for note in getattr(part, "__metadata__", ())
-    ]
-    return next(note.words for note in (*metadata, *nested) if isinstance(note, Form))
-
-
-def _toml(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case float():
-            return f'"{value:g}s"'
-        case _:
-            return f'"{value}"'
+    override: list[OverrideSection] = Field(default_factory=list)
+    allow: list[AllowSection] = Field(default_factory=list)

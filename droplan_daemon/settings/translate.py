@@ -12,7 +12,7 @@ from droplan_daemon.errors import Problem
 from droplan_daemon.plaintext import cut, escape, mask
 
 from .forms import LATER, UNSUITABLE
-from .schema import Key, keys, sections
+from .keys import Key, header, keys, tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
     from .document import Document
     from .environment import Name
-    from .positions import Spot
+    from .positions import KeyPath, Spot
 
 _YES, _NO = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
 _LARGEST = 10**9
 _SECRET = ("token", "secret", "password")
 _NEVER_HERE = "the token itself stands in a file of its own"
+_IN_OVERRIDE = 2  # names: `override.private` is described as it is, `override.private.managed` as [private]
 _KINDS = (
     (str, "a string"),
     ((int, float), "a number"),
@@ -49,43 +50,58 @@ def holds_secret(key: str) -> bool:
 
 
 def _problem(error: "ErrorDetails", document: "Document", variables: "Mapping[Name, str]") -> Problem:
-    path = tuple(str(part) for part in error["loc"])
+    path: KeyPath = tuple(error["loc"])
+    names = _names(path)
     if error["type"] == "extra_forbidden":
-        return _at(document.key(path), *_unknown(path, error["input"]), _shown_key(path))
-    variable = variables.get((path[0], path[-1]))
-    subject = variable or f"`{_shown_key(path)}`"
+        return _at(document.key(path), *_unknown(names, error["input"]), _shown_key(names))
+    variable = variables.get((names[0], names[-1]))
+    subject = variable or f"`{_shown_key(names)}`"
     message, hint = _sentence(error, subject, path)
-    spot = None if variable else document.value(path)
-    return _at(spot, message, hint, variable or _shown_key(path))
+    offset = error.get("ctx", {}).get("offset")
+    spot = document.value(path) if offset is None else document.inside(path, offset)
+    return _at(None if variable else spot, message, hint, variable or _shown_key(names))
+
+
+def _names(path: "KeyPath") -> tuple[str, ...]:
+    """The path without the numbers of rules and of elements."""
+    return tuple(part for part in path if isinstance(part, str))
+
+
+def _home(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Where the schema describes a key: those in the sections of an override, in the section itself."""
+    return names[1:] if names[:1] == ("override",) and len(names) > _IN_OVERRIDE else names
 
 
 def _at(spot: "Spot | None", message: str, hint: str, key: str) -> Problem:
     return Problem(message, key, spot.line if spot else None, spot.column if spot else None, hint)
 
 
-def _sentence(error: "ErrorDetails", subject: str, path: tuple[str, ...]) -> tuple[str, str]:
-    context = error.get("ctx", {})
+def _sentence(error: "ErrorDetails", subject: str, path: "KeyPath") -> tuple[str, str]:
+    context, names = error.get("ctx", {}), _names(path)
     if error["type"] == UNSUITABLE:
-        return f"{subject} {context['reason']}", context["hint"]
+        return f"{subject} {_safe(context['reason'])}", _safe(context["hint"])
     if error["type"] == LATER:
         return f"{subject}: {context['reason']}", context["hint"]
-    key = next((key for key in keys() if key.name == ".".join(path)), None)
-    found = _found(error["input"], path)
+    key = next((key for key in keys() if key.name == ".".join(_home(names))), None)
+    found = _found(error["input"], names)
     if key is None:
-        return f"{subject} must be a table, not {found}", f"write [{path[0]}] on a line of its own"
-    return f"{subject} must be {key.words}, not {found}", _better(key, error["input"])
+        form = "a table" if path[1:] or not tables()[names[0]].several else "a list of tables"
+        return f"{subject} must be {form}, not {found}", f"write {header(names[0])} on a line of its own"
+    words = key.element if isinstance(path[-1], int) else key.words
+    return f"{subject} must be {words}, not {found}", _safe(
+        context.get("hint") or _better(key, error["input"])
+    )
 
 
-def _found(value: Any, path: tuple[str, ...]) -> str:
+def _found(value: Any, names: tuple[str, ...]) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int) and abs(value) <= _LARGEST:
         return str(value)
     kind = next((words for types, words in _KINDS if isinstance(value, types)), "this")
-    if not isinstance(value, str) or holds_secret(".".join(path)):
+    if not isinstance(value, str) or holds_secret(".".join(names)):
         return kind
-    shown = mask(cut(escape(value), 40), doubtful=True)
-    return f'"{shown}"'
+    return f'"{_safe(cut(escape(value), 40))}"'
 
 
 def _better(key: Key, value: Any) -> str:
@@ -109,27 +125,40 @@ def _written(value: Any) -> str:
     return str(value).lower() if isinstance(value, str | int) else ""
 
 
-def _unknown(path: tuple[str, ...], value: Any) -> tuple[str, str]:
-    name, section = path[-1], ".".join(path[:-1])
-    place = f" in [{section}]" if section else ""
-    what = f"[{_shown(name)}]" if not section and isinstance(value, dict) else f"`{_shown(name)}`"
-    noun = "section" if what.startswith("[") else "key"
-    return f"unknown {noun} {what}{place}", _meant(name, section, table=noun == "section")
+def _unknown(names: tuple[str, ...], value: Any) -> tuple[str, str]:
+    name, section = names[-1], ".".join(_home(names)[:-1])
+    if not section and _is_table(value):
+        brackets = ("[[", "]]") if isinstance(value, list) else ("[", "]")
+        return f"unknown section {_shown(name).join(brackets)}", _meant_table(name)
+    place = f" in {_place(names[:-1])}" if section else ""
+    return f"unknown key `{_shown(name)}`{place}", _meant(name, section)
 
 
-def _meant(name: str, section: str, *, table: bool) -> str:
-    if table:
-        close = get_close_matches(name.lower(), sections(), 1)
-        return f"did you mean [{close[0]}]?" if close else f"known: {_listed(sections())}"
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict) for v in value))
+
+
+def _place(names: tuple[str, ...]) -> str:
+    outer = header(names[0])
+    return f"`{names[-1]}` of {outer}" if len(names) > 1 else outer
+
+
+def _meant_table(name: str) -> str:
+    close = get_close_matches(name.lower(), tables(), 1)
+    known = _listed(tables())
+    return f"did you mean {header(close[0])}?" if close else f"known: {known}"
+
+
+def _meant(name: str, section: str) -> str:
     homes = _homes()
     close = [name] if name in homes else get_close_matches(name.lower(), homes, 1)
-    if not close:
-        here = [leaf for leaf, places in homes.items() if section in places]
+    if not close or (section == "override" and name in tables() and section not in homes[close[0]]):
+        here = [key.name.rpartition(".")[2] for key in keys() if key.section == section]
         return _NEVER_HERE if holds_secret(name) else f"known here: {_listed(here)}"
     meant, places = close[0], homes[close[0]]
     if section in places:
         return f"did you mean `{meant}`?{f' {_NEVER_HERE}' if holds_secret(name) else ''}"
-    where = " or ".join(f"in [{place}]" if place else "before the first section" for place in places)
+    where = " or ".join(f"in {header(place)}" if place else "before the first section" for place in places)
     return f"it belongs {where}" if meant == name else f"did you mean `{meant}` {where}?"
 
 
@@ -145,9 +174,14 @@ def _listed(names: "Iterable[str]") -> str:
     return ", ".join(names)
 
 
-def _shown_key(path: tuple[str, ...]) -> str:
-    return ".".join(_shown(part) for part in path)
+def _shown_key(names: tuple[str, ...]) -> str:
+    return ".".join(map(_shown, names))
 
 
 def _shown(name: str) -> str:
-    return mask(cut(escape(name), 60), doubtful=True)
+    return _safe(cut(escape(name), 60))
+
+
+def _safe(text: str) -> str:
+    """Without anything that may be a secret."""
+    return mask(escape(text), doubtful=True)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from droplan_daemon.errors import ConfigInvalid
 from droplan_daemon.model.policy import InterfacePolicy, Mode, Peers, Policy, Rate, Scope, Unit
-from droplan_daemon.settings import Folders, SourceKind, environment, keys, load
+from droplan_daemon.settings import Folders, Key, SourceKind, environment, keys, load
+from droplan_daemon.settings.keys import tables
 from droplan_daemon.settings.loading import _validated
-from droplan_daemon.settings.schema import sections
 
 if TYPE_CHECKING:
     from .conftest import Faults, Loading
@@ -212,21 +212,12 @@ MISTAKES = [
     ("[log]\ndenied = '0/minute'", "log.denied:2:10", "must have a count between 1 and 1,000,000", '"off"'),
     ("[log]\ndenied = false", "log.denied:2:10", "must be a rate such as", ""),
     (
-        "[private]\noutbound = 'drop'",
+        "[private]\noutbound = 'dorp'",
         "private.outbound:2:12",
-        '"drop" is not in this version yet',
-        '"accept"',
+        'must be "accept" or "drop", not "dorp"',
+        'did you mean "drop"?',
     ),
-    ("[private]\noutbound = 'dorp'", "private.outbound:2:12", 'must be "accept", not "dorp"', ""),
     ("[firewall]\nbackend = 'iptables'", "firewall.backend:2:11", "is not in this version yet", '"nftables"'),
-    (
-        "[[allow]]\nfrom = 'any'",
-        "allow:1:3",
-        "rules with selectors are not in this version yet",
-        "take it out",
-    ),
-    ("[[override]]\non = 'all'", "override:1:3", "are not in this version yet", "take it out"),
-    ("allow = []", "allow:1:9", "rules with selectors are not in this version yet", "take it out"),
 ]
 
 
@@ -355,12 +346,15 @@ def test_what_works_but_cannot_be_meant_is_a_warning(
 def test_defaults_written_out_are_no_warning(loaded: "Loading") -> None:
     """A file that says every default is as quiet as an empty one, and means the same."""
     lines = ["mode = 'enforce'"]
-    for section in sections():
-        lines.append(f"[{section}]")
-        lines += [
-            f"{k.name.partition('.')[2]} = {k.default}" for k in keys() if k.section == section and k.default
-        ]
+    for table in tables().values():
+        if not table.several:
+            lines.append(table.header)
+            lines += [f"{_leaf(k)} = {k.default}" for k in keys() if k.section == table.name and k.default]
     assert loaded("") == loaded("\n".join(lines))
+
+
+def _leaf(key: Key) -> str:
+    return key.name.rpartition(".")[2]
 
 
 def test_every_key_is_described() -> None:
@@ -368,6 +362,9 @@ def test_every_key_is_described() -> None:
     for key in keys():
         assert key.words
         assert key.meaning.endswith((".", "`"))
+        assert bool(key.element) is key.words.startswith(
+            ("a list", 'a selector, such as "tag:web", or a list')
+        )
 
 
 def test_the_folders_are_systemds(loaded: "Loading") -> None:
@@ -391,7 +388,21 @@ LEAF = st.one_of(
 NAMES = st.sampled_from(
     sorted({part for key in keys() for part in key.name.split(".")} | {"allow", "override", "x"})
 )
-DATA = st.dictionaries(NAMES, LEAF | st.dictionaries(NAMES, LEAF, max_size=4), max_size=5)
+TABLE = st.dictionaries(NAMES, LEAF | st.dictionaries(NAMES, LEAF, max_size=2), max_size=4)
+RULE = st.fixed_dictionaries(
+    {},
+    optional={
+        "on": LEAF | st.sampled_from(["all", "any", "tag:web"]),
+        "from": LEAF | st.sampled_from(["any", ["tag:web", "tag:"], "not 10.0.0.1", []]),
+        "to": LEAF | st.just("vpc"),
+        "ports": LEAF | st.sampled_from([["80/tcp", 80], ["icmp"]]),
+        "x": LEAF,
+    },
+)
+SEVERAL = st.lists(LEAF | TABLE | RULE, max_size=3)
+DATA = st.dictionaries(NAMES, LEAF | TABLE | SEVERAL, max_size=5) | st.fixed_dictionaries(
+    {}, optional={"allow": SEVERAL, "override": SEVERAL}
+)
 
 
 @given(DATA)

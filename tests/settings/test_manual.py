@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from droplan_daemon.settings import Key, keys
+from droplan_daemon.settings.keys import header
 from droplan_daemon.settings.manual import reference
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def test_the_examples_of_the_manual_are_valid(loaded: "Loading", example: str) -
 
 
 # `ca_file` names a file that must exist.
+# What a rule and an override must have, whatever else they say.
+BESIDE = {"allow": {"from": '"any"'}, "override": {"on": '"all"', "mode": '"audit"'}}
 CHECKED = [key for key in keys() if key.name != "source.ca_file"]
 
 
@@ -39,4 +42,7 @@ CHECKED = [key for key in keys() if key.name != "source.ca_file"]
 def test_the_example_of_every_key_is_valid(loaded: "Loading", key: Key) -> None:
     """The example (or default) of each key is a value that the key takes."""
     name = key.name.rpartition(".")[2]
-    loaded(f"[{key.section}]\n{name} = {key.example}" if key.section else f"{name} = {key.example}")
+    beside = BESIDE.get(key.section, {})
+    whole = "".join(f"{other} = {value}\n" for other, value in beside.items() if name not in {other, "to"})
+    text = f"{name} = {key.example}\n{whole}"
+    loaded(f"{header(key.section)}\n{text}" if key.section else text)
