@@ -19,7 +19,9 @@ from .diff import diff
 from .errors import CommitConflict, CommitRejected, CommitUnknown, Refusal, Retry
 from .model.fleet import InterfaceKind
 from .policy.compile import compile_ruleset, managed_interface
-from .policy.peers import peer_droplets, warnings
+from .policy.effective import effective
+from .policy.peers import peer_droplets
+from .policy.warnings import warnings
 from .safety import examine, held
 
 if TYPE_CHECKING:
@@ -36,13 +38,14 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What a cycle knew when it decided."""
+    """What a cycle knew when it decided; `policy` is what this Droplet enforces, overrides applied."""
 
     fleet: "Fleet"
     host: "Host"
     own: "Droplet"
     peers: "tuple[Droplet, ...]"
     desired: "Ruleset"
+    policy: "Policy"
     warnings: tuple[str, ...] = ()
 
 
@@ -134,13 +137,15 @@ class Cycle:
         observation = await asyncio.to_thread(self.backend.observe)
         if evidence.hold_removals:
             desired = held(desired, observation.ruleset)
+        mine = effective(self.policy, evidence.scene)
         world = World(
             evidence.fleet,
             host,
             evidence.own,
             peer_droplets(self.policy.peers, evidence.fleet, evidence.own),
             desired,
-            (*warnings(self.policy.peers, evidence.fleet, evidence.own), *_unguarded(self.policy, host)),
+            mine,
+            (*warnings(self.policy, evidence.scene), *_unguarded(mine, host)),
         )
         return Prospect(world, observation, diff(observation.ruleset, desired))
 

@@ -11,24 +11,27 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .errors import Refusal
-from .model.fleet import InterfaceKind
-from .model.policy import Scope
 from .model.ruleset import SetKind
-from .policy.compile import managed_interface
+from .policy.demands import require
+from .policy.peers import peer_droplets
+from .policy.scene import scene
+from .policy.space import ranges, space
 
 if TYPE_CHECKING:
     from .model.fleet import Droplet, Fleet
     from .model.host import Host
     from .model.policy import Policy
     from .model.ruleset import AddressSet, Ruleset
+    from .policy.scene import Scene
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A Fleet that may be acted on, our own Droplet in it, and whether removals are held."""
+    """A Fleet that may be acted on, our own Droplet in it, what it sees, and whether removals are held."""
 
     fleet: "Fleet"
     own: "Droplet"
+    scene: "Scene"
     hold_removals: bool = False
 
 
@@ -45,12 +48,9 @@ def examine(policy: "Policy", fleet: "Fleet", host: "Host", previous: "Fleet | N
             "is the token of another account or team?",
             reason="self_missing",
         )
-    open_to_peers = _open_to_peers(policy, host)
-    if open_to_peers:
-        _require_addresses(own, open_to_peers)
-        _require_tags(policy, carried)
-        _require_vpcs(policy, carried, own)
-    return Evidence(carried, own, hold_removals=unknown)
+    view = scene(carried, own, peer_droplets(policy.peers, carried, own))
+    require(policy, carried, host, view)
+    return Evidence(carried, own, view, hold_removals=unknown)
 
 
 def _carry(fleet: "Fleet", previous: "Fleet | None") -> "tuple[Fleet, bool]":
@@ -66,51 +66,6 @@ def _carry(fleet: "Fleet", previous: "Fleet | None") -> "tuple[Fleet, bool]":
     return replace(fleet, droplets=tuple(droplets)), len(known) < len(missing)
 
 
-def _open_to_peers(policy: "Policy", host: "Host") -> list[InterfaceKind]:
-    """Where it matters who is a peer."""
-    return [
-        kind
-        for kind in InterfaceKind
-        if managed_interface(policy, host, kind) and policy.on(kind).allow_peers
-    ]
-
-
-def _require_addresses(own: "Droplet", kinds: list[InterfaceKind]) -> None:
-    """An answer without our own addresses lacks other Droplets' too, and would shut them out."""
-    for kind in kinds:
-        if not own.addresses(kind):
-            raise Refusal(
-                f"the answer has no {kind} address of this Droplet ({own.name}, id {own.id}), though it "
-                f"has a {kind} interface: nothing is changed until the answer has one",
-                reason="addresses_hidden",
-            )
-
-
-def _require_tags(policy: "Policy", fleet: "Fleet") -> None:
-    if policy.peers.tag is not None and not any(droplet.tags for droplet in fleet.droplets):
-        raise Refusal(
-            f"peers.tag is '{policy.peers.tag}', but no Droplet of the answer has any tag: "
-            "give the token the scope tag:read",
-            reason="tags_hidden",
-        )
-
-
-def _require_vpcs(policy: "Policy", fleet: "Fleet", own: "Droplet") -> None:
-    if policy.peers.scope is not Scope.VPC or own.vpc is not None:
-        return
-    if any(droplet.vpc for droplet in fleet.droplets):
-        raise Refusal(
-            f"peers.scope is 'vpc', but this Droplet ({own.name}, id {own.id}) has no VPC in the answer: "
-            "set peers.scope to 'region' or 'account'",
-            reason="no_vpc",
-        )
-    raise Refusal(
-        "peers.scope is 'vpc', but no Droplet of the answer has a VPC: "
-        "give the token the scope vpc:read, or set peers.scope to 'region' or 'account'",
-        reason="vpcs_hidden",
-    )
-
-
 def held(desired: "Ruleset", observed: "Ruleset | None") -> "Ruleset":
     """The desired Ruleset, with nobody taken out of the sets that the kernel holds."""
     if observed is None:
@@ -120,6 +75,13 @@ def held(desired: "Ruleset", observed: "Ruleset | None") -> "Ruleset":
 
 
 def _union(new: "AddressSet", old: "AddressSet | None") -> "AddressSet":
-    if old is None or old.family is not new.family or new.kind is not SetKind.HOSTS:
+    if old is None or (old.family, old.kind) != (new.family, new.kind):
         return new
+    if new.kind is SetKind.RANGES:
+        width = new.family.width
+        spans = (
+            (int.from_bytes(element[:width], "big"), int.from_bytes(element[width:], "big"))
+            for element in new.elements | old.elements
+        )
+        return replace(new, elements=ranges(space(spans), new.family))
     return replace(new, capacity=max(new.capacity, old.capacity), elements=new.elements | old.elements)

@@ -140,8 +140,10 @@ async def _world(args: "argparse.Namespace") -> "tuple[World, Policy]":
 
 
 def check(args: "argparse.Namespace") -> int:
-    """The configuration, without a network."""
-    output.checked(wiring.settings_of(args), as_json=args.json)
+    """The configuration, without a network; with a fleet file, beside that fleet."""
+    settings = wiring.settings_of(args, need_token=args.fleet is None)
+    found = () if args.fleet is None else asyncio.run(wiring.doubts(settings.policy, args.fleet, args.name))
+    output.checked(settings, found, as_json=args.json)
     return 0
 
 

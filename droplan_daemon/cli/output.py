@@ -63,16 +63,19 @@ def invalid(error: "ConfigInvalid", *, as_json: bool) -> None:
         print(describe(error.path, error.problems), file=sys.stderr)
 
 
-def checked(settings: "Settings", *, as_json: bool) -> None:
-    """A configuration that one can run with, and what is odd about it."""
+def checked(settings: "Settings", doubts: tuple[str, ...], *, as_json: bool) -> None:
+    """A configuration that one can run with, and what is odd about it; `doubts` are about the fleet."""
     from droplan_daemon.settings import describe
     from droplan_daemon.settings.render import plain
 
     if as_json:
-        document({"ok": True, "warnings": plain(str(settings.path), settings.warnings)})
+        found = plain(str(settings.path), settings.warnings)
+        document({"ok": True, "warnings": found, "fleet_warnings": list(doubts)})
         return
     if settings.warnings:
-        print(describe(settings.path, settings.warnings, label="warning"))
+        print(describe(settings.path, settings.warnings, label="warning: "))
+    for text in doubts:
+        print(f"warning: {escape(text)}")
     print(f"{escape(str(settings.path))}: {_judged_settings(settings)}")
 
 
@@ -136,9 +139,11 @@ def _judged_settings(settings: "Settings") -> str:
     policy = settings.policy
     managed = [k.value for k in InterfaceKind if policy.on(k).managed]
     tag = f", tag {policy.peers.tag}" if policy.peers.tag else ""
+    some = ((policy.allows, "rule"), (policy.overrides, "override"))
+    rules = "".join(f", {count(len(found), noun)}" for found, noun in some if found)
     return (
         f"good; mode {policy.mode.value}, peers of scope {policy.peers.scope.value}{tag}, "
-        f"managing {' and '.join(managed) or 'no interface'}"
+        f"managing {' and '.join(managed) or 'no interface'}{rules}"
     )
 
 

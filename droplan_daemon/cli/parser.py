@@ -42,14 +42,14 @@ def parse(argv: "Sequence[str]") -> argparse.Namespace:
     plan.add_argument("--exit-code", action="store_true", help="exit with 3 if there is something to do")
     show = _add(found, "show", commands.show, "the desired ruleset as an nft script", _SHOW)
     show.add_argument("--format", choices=("nft", "json"), default="nft", help="default: %(default)s")
-    _add(found, "check", commands.check, "the configuration: every error at once", _CHECK)
+    check = _add(found, "check", commands.check, "the configuration: every error at once", _CHECK)
     _add(found, "status", commands.status, "what the daemon did last, and how it is", _STATUS)
     peers = _add(found, "peers", commands.peers, "who counts as a peer, and why", _PEERS)
     peers.add_argument("--all", action="store_true", help="those that are no peers too")
     _add(found, "flush", commands.flush, "remove everything that droplan put in the kernel", _FLUSH)
     for wordy in (once, plan):
         wordy.add_argument("--verbose", action="store_true", help="every change, to the rules too")
-    for offline in (plan, show, peers):
+    for offline in (check, plan, show, peers):
         offline.add_argument("--fleet", type=Path, metavar="FILE", help="the fleet, instead of the API's")
         offline.add_argument("--as", dest="name", metavar="NAME", help="name or id of the Droplet to be")
     commands.add_lab(found)
@@ -111,11 +111,16 @@ examples:
 json: comment, flags, sets, chains
 """
 _CHECK = """\
+With --fleet FILE (what GET /v2/droplets answers) it also says what of the policy
+fits nobody of that fleet: a tag that no Droplet has, a rule that nobody enforces.
+It needs no token then. --as NAME looks from one Droplet. Warnings do not fail.
+
 examples:
   droplan check
+  droplan check --config droplan.toml --fleet fleet.json
   droplan check --config droplan.toml --json
 
-json: ok, warnings, problems (file, key, line, column, message, hint)
+json: ok, warnings, problems (file, key, line, column, message, hint), fleet_warnings
 """
 _STATUS = """\
 Exits with 1 when no daemon runs, or when it is in trouble.

@@ -10,7 +10,10 @@ from droplan_daemon.daemon import Parts
 from droplan_daemon.errors import HostUnknown
 from droplan_daemon.model.fleet import InterfaceKind
 from droplan_daemon.model.host import Host
-from droplan_daemon.model.policy import Scope
+from droplan_daemon.policy.peers import peer_droplets
+from droplan_daemon.policy.scene import scene
+from droplan_daemon.policy.uses import may_be_managed, needs_networks
+from droplan_daemon.policy.warnings import everywhere, warnings
 from droplan_daemon.reconcile import Cycle
 from droplan_daemon.settings import Settings, SourceKind, load
 from droplan_daemon.sources.file import FileSource, changes
@@ -18,9 +21,11 @@ from droplan_daemon.sources.file import FileSource, changes
 if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from droplan_daemon.effects import Backend
     from droplan_daemon.model.fleet import Droplet, Fleet
+    from droplan_daemon.model.policy import Policy
     from droplan_daemon.sources.digitalocean import DigitalOcean
     from droplan_daemon.sources.host import DropletFinder
 
@@ -80,7 +85,7 @@ def _source(settings: Settings) -> "DigitalOcean | FileSource":
         wanted.token.reveal() if wanted.token else "",
         now=CLOCK.now,
         ca_file=wanted.ca_file,
-        want_networks=settings.policy.peers.scope is Scope.VPC,
+        want_networks=needs_networks(settings.policy),
     )
 
 
@@ -94,7 +99,7 @@ def _finder(settings: Settings) -> "DropletFinder":
         metadata=Metadata(url, now=CLOCK.now) if url else None,
         links=read_links,
         remembered=store(settings).recall(),
-        needed=[kind for kind in InterfaceKind if settings.policy.on(kind).managed],
+        needed=[kind for kind in InterfaceKind if may_be_managed(settings.policy, kind)],
     )
 
 
@@ -116,6 +121,16 @@ class Given:
             raise HostUnknown(message, reason="ambiguous")
         own = found[0]
         return Host(own.id, "eth1" if own.private else None, "eth0" if own.public else None)
+
+
+async def doubts(policy: "Policy", path: "Path", name: str | None) -> tuple[str, ...]:
+    """What of the Policy fits nobody of the fleet in this file, seen from one Droplet or from all."""
+    fleet = await FileSource(path.absolute(), now=CLOCK.now).gather()
+    if name is None:
+        return everywhere(policy, fleet)
+    host = await Given(name).locate(fleet)
+    own = next(droplet for droplet in fleet.droplets if droplet.id == host.droplet_id)
+    return warnings(policy, scene(fleet, own, peer_droplets(policy.peers, fleet, own)))
 
 
 def _numbered(fleet: "Fleet", name: str) -> "tuple[Droplet, ...]":

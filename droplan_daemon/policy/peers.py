@@ -5,14 +5,11 @@ a peer does not depend on any other Droplet but our own.
 """
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from droplan_daemon.model.policy import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from droplan_daemon.model.fleet import Droplet, Fleet
     from droplan_daemon.model.policy import Peers
 
@@ -61,14 +58,3 @@ def _in_scope(scope: Scope, droplet: "Droplet", own: "Droplet", reach: frozenset
     if droplet.vpc == own.vpc:
         return True, "same VPC"
     return (True, "peered VPC") if droplet.vpc in reach else (False, "other VPC")
-
-
-def warnings(peers: "Peers", fleet: "Fleet", own: "Droplet") -> "Iterator[str]":
-    """What is allowed but hardly meant, one sentence each."""
-    known = sorted({tag for droplet in fleet.droplets for tag in droplet.tags})
-    if peers.tag is not None and peers.tag not in known:
-        near = get_close_matches(peers.tag, known, n=1)
-        hint = f"; the nearest that exists is '{near[0]}'" if near else ""
-        yield f"peers.tag: no Droplet has the tag '{peers.tag}'{hint}"
-    elif not peer_droplets(peers, fleet, own):
-        yield f"peers: no Droplet but this one is in scope '{peers.scope}'"

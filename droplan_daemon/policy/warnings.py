@@ -15,12 +15,15 @@ from droplan_daemon.model.policy import Allow
 from droplan_daemon.model.selector import And, Kind, Not, Or, Term, joined, negated, terms
 
 from .effective import concerns, effective
+from .peers import peer_droplets
 from .pick import droplets, elements, families, names_droplets_only
+from .scene import scene
 from .uses import Part, Use, asking, uses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from droplan_daemon.model.fleet import Fleet
     from droplan_daemon.model.policy import Policy
     from droplan_daemon.model.selector import Selector
 
@@ -38,9 +41,13 @@ def warnings(policy: "Policy", scene: "Scene") -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def common(policy: "Policy", scenes: "Iterable[Scene]") -> tuple[str, ...]:
-    """The warnings that hold from wherever one looks: those that all Scenes share."""
-    first, *others = (warnings(policy, scene) for scene in scenes)
+def everywhere(policy: "Policy", fleet: "Fleet") -> tuple[str, ...]:
+    """The warnings that hold from wherever one looks: one Droplet of each VPC and region is asked."""
+    places = {(droplet.vpc, droplet.region): droplet for droplet in reversed(fleet.droplets)}
+    if not places:
+        return ("the fleet has no Droplet at all",)
+    views = (scene(fleet, own, peer_droplets(policy.peers, fleet, own)) for own in places.values())
+    first, *others = (warnings(policy, view) for view in views)
     return tuple(text for text in first if all(text in other for other in others))
 
 
