@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from droplan_daemon.model.policy import Direction, Outbound
 from droplan_daemon.model.ruleset import Transport
 
-from .crowd import Crowd, Row, cell, crowd, granted, kept, members
+from .crowd import Crowd, Row, crowd, granted, joined, kept, members, narrowed, turned
 from .lifelines import lifelines
 from .members import Members
-from .openings import CLOSED, EVERYTHING, of_ports, of_transport
-from .space import intersection
+from .openings import EVERYTHING, of_ports, of_transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -50,10 +49,11 @@ class Flows:
             for index in members(here)
             if self._limited(index, lane)
         }
-        reached = {sender: _by_target(row) for sender, row in limits.items()}
         targets = [self._inward(index, lane, here) for index in range(len(self._parts))]
         targets += [self._outward(outsider, lane, here) for outsider in self._outsiders]
-        return tuple(_limited(row, target, reached) for target, row in enumerate(targets))
+        free = ~crowd(limits)
+        both = zip(targets, turned(limits, len(targets)), strict=True)
+        return tuple(joined(kept(row, free), narrowed(row, reached)) for row, reached in both)
 
     def _limited(self, index: int, lane: "Lane") -> bool:
         on = self._profiles[index].mine.on(lane.kind)
@@ -123,18 +123,3 @@ class Flows:
         if ids not in self._crowds:
             self._crowds[ids] = crowd({self._place[droplet_id] for droplet_id in ids})
         return self._crowds[ids]
-
-
-def _by_target(row: Row) -> "dict[int, Openings]":
-    return {index: openings for openings, who in row.items() for index in members(who)}
-
-
-def _limited(row: Row, target: int, reached: "Mapping[int, Mapping[int, Openings]]") -> Row:
-    """A Row without what its senders do not let out to this target."""
-    limited = crowd(reached)
-    out = kept(row, ~limited)
-    for sender in members(limited):
-        both = intersection(cell(row, sender), reached[sender].get(target, CLOSED))
-        if both:
-            out[both] = out.get(both, 0) | 1 << sender
-    return out

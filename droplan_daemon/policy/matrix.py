@@ -17,7 +17,7 @@ from droplan_daemon.model.fleet import InterfaceKind
 from droplan_daemon.model.policy import Outbound
 
 from . import twins
-from .crowd import Row, cell, crowd, members
+from .crowd import Row, cell, crowd
 from .flows import Flows
 from .grouping import alike, profiles
 from .naming import group_names
@@ -25,7 +25,7 @@ from .outside import Outside, outsiders
 from .survey import Lane, Survey
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from droplan_daemon.model.fleet import Droplet, Fleet
     from droplan_daemon.model.policy import Mode, Policy
@@ -119,17 +119,18 @@ def _groups(fleet: "Fleet", ids: "Sequence[Sequence[int]]") -> "list[tuple[str, 
 
 
 def _informative(whole: Matrix) -> Matrix:
-    """Without those outside who are treated like "any"."""
-    count, end = len(whole.groups), len(whole.groups) + len(whole.outside)
+    """Without those outside who are treated like "any", the first of them."""
+    first, end = len(whole.groups), len(whole.parties)
     telling = {
-        lane: [n for n in range(count + 1, end) if not _same(rows, count, n)]
+        lane: [n for n in range(first + 1, end) if not _same(rows, first, n)]
         for lane, rows in whole.rows.items()
     }
-    stay = [*range(count + 1), *sorted({n for found in telling.values() for n in found})]
+    stay = [first, *sorted({n for found in telling.values() for n in found})]
     rows = {
-        lane: _chosen(rows, stay, {*range(count + 1), *telling[lane]}) for lane, rows in whole.rows.items()
+        lane: _chosen(rows, first, [n if n == first or n in telling[lane] else None for n in stay])
+        for lane, rows in whole.rows.items()
     }
-    return Matrix(whole.groups, tuple(whole.outside[n - count] for n in stay[count:]), rows)
+    return Matrix(whole.groups, tuple(whole.outside[n - first] for n in stay), rows)
 
 
 def _same(rows: tuple[Row, ...], one: int, other: int) -> bool:
@@ -138,15 +139,16 @@ def _same(rows: tuple[Row, ...], one: int, other: int) -> bool:
     return rows[one] == rows[other] and all(who & pair in {0, pair} for row in rows for who in row.values())
 
 
-def _chosen(rows: tuple[Row, ...], stay: "Sequence[int]", telling: "Collection[int]") -> tuple[Row, ...]:
-    """The Rows of the parties that stay, without those that tell nothing on this lane."""
-    bits = {old: new for new, old in enumerate(stay) if old in telling}
-    out: list[Row] = []
-    for old in stay:
-        row = rows[old] if old in telling else {}
-        turned = {
-            openings: crowd(bits[index] for index in members(who) if index in bits)
-            for openings, who in row.items()
+def _chosen(rows: tuple[Row, ...], groups: int, outside: "Sequence[int | None]") -> tuple[Row, ...]:
+    """The Rows of the groups and of these outside; None: one who has no cells here."""
+    inside = (1 << groups) - 1
+    moves = [(old, groups + new) for new, old in enumerate(outside) if old is not None]
+    chosen = (*rows[:groups], *({} if old is None else rows[old] for old in outside))
+    turned = (
+        {
+            found: who & inside | crowd(new for old, new in moves if who >> old & 1)
+            for found, who in row.items()
         }
-        out.append({openings: who for openings, who in turned.items() if who})
-    return tuple(out)
+        for row in chosen
+    )
+    return tuple({o: who for o, who in row.items() if who} for row in turned)

@@ -6,7 +6,7 @@ twins is an equivalence, so that whole classes of them can be one party.
 
 from typing import TYPE_CHECKING
 
-from .crowd import Row, cell, kept, members
+from .crowd import Row, cell, kept, members, turned
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -24,7 +24,7 @@ def classes(
     count = len(sizes)
     if count > MOST:
         return [[index] for index in range(count)]
-    columns = [_turned(lane) for lane in rows]
+    columns = [turned(dict(enumerate(lane)), len(lane)) for lane in rows]
     found: list[list[int]] = []
     for index in range(count):
         for known in found:
@@ -37,16 +37,6 @@ def classes(
     return found
 
 
-def _turned(rows: tuple[Row, ...]) -> list[Row]:
-    """Whom each party reaches, by what is open to it."""
-    out: list[Row] = [{} for _ in rows]
-    for target, row in enumerate(rows):
-        for openings, who in row.items():
-            for sender in members(who):
-                out[sender][openings] = out[sender].get(openings, 0) | 1 << target
-    return out
-
-
 def _twins(
     rows: "Sequence[tuple[Row, ...]]",
     columns: "Sequence[list[Row]]",
@@ -57,9 +47,9 @@ def _twins(
     others = ~(1 << one | 1 << other)
     return all(
         kept(lane[one], others) == kept(lane[other], others)
-        and kept(turned[one], others) == kept(turned[other], others)
+        and kept(column[one], others) == kept(column[other], others)
         and len(_among(lane, sizes, one, other)) == 1
-        for lane, turned in zip(rows, columns, strict=True)
+        for lane, column in zip(rows, columns, strict=True)
     )
 
 
@@ -71,6 +61,8 @@ def _among(rows: tuple[Row, ...], sizes: "Sequence[int]", one: int, other: int) 
 
 def joined(rows: tuple[Row, ...], found: "Sequence[Sequence[int]]", parts: int) -> tuple[Row, ...]:
     """The Rows of the classes; parties after the parts stay, one class each."""
+    if len(found) == parts:
+        return rows
     parties = [*found, *([index] for index in range(parts, len(rows)))]
     place = {twins[0]: index for index, twins in enumerate(parties)}
     return tuple(_row(rows[twins[0]], twins, place) for twins in parties)
