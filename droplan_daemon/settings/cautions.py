@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from droplan_daemon.errors import Problem
 from droplan_daemon.model.fleet import InterfaceKind
-from droplan_daemon.model.policy import Direction, Lifeline, Outbound, PortProtocol
+from droplan_daemon.model.policy import Direction, Lifeline, Outbound, PortProtocol, Scope
 from droplan_daemon.model.selector import Kind
+from droplan_daemon.policy.pick import names_droplets_only
 from droplan_daemon.policy.uses import asking, may_be_managed, mentions
 
 from .values import SourceKind
@@ -34,7 +35,9 @@ def cautions(file: "File", policy: "Policy", document: "Document") -> list[Probl
     """Every warning that the file alone gives; `policy` is what was made of it."""
     found = (*_interfaces(file, policy), *_peers(file, policy), *_source(file), *_lifelines(policy))
     rules = (caution for i in range(len(policy.allows)) for caution in _rule(i, policy))
-    return [_at(document, *caution) for caution in (*found, *rules, *_twice(policy, document))]
+    return [
+        _at(document, *caution) for caution in (*found, *rules, *_idle(policy), *_twice(policy, document))
+    ]
 
 
 def _interfaces(file: "File", policy: "Policy") -> "Iterator[Caution]":
@@ -156,6 +159,21 @@ def _rule(i: int, policy: "Policy") -> "Iterator[Caution]":
     if mentions(allow.on, Kind.PEERS):
         hint = 'for every Droplet, write "all"; what peers may do is said by `from = "peers"`'
         yield (*path, "on"), "`peers` in `on` picks nobody, since no Droplet is its own peer", hint
+
+
+def _idle(policy: "Policy") -> "Iterator[Caution]":
+    """The first rule that lets in only whom `allow_peers` lets in already."""
+    everybody = policy.peers.scope is not Scope.REGION and policy.peers.tag is None
+    open_to_peers = policy.private.allow_peers and all(
+        changes.allow_peers is not False for changes in _changes(policy, InterfaceKind.PRIVATE)
+    )
+    for i, allow in enumerate(policy.allows) if everybody and open_to_peers else ():
+        inbound = allow.direction is Direction.INBOUND and allow.interface is InterfaceKind.PRIVATE
+        if inbound and names_droplets_only(allow.who) and policy.private.managed:
+            hint = "set `allow_peers = false` in [private], so that rules alone decide"
+            message = "this rule adds nobody: with `private.allow_peers` every peer reaches every port"
+            yield ("allow", i, "from"), message, hint
+            return
 
 
 def _twice(policy: "Policy", document: "Document") -> "Iterator[Caution]":

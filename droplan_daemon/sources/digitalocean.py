@@ -72,7 +72,7 @@ _PEERINGS = _Question("VPC peerings", PEERINGS, "/v2/vpc_peerings", "vpc_peering
 
 
 class DigitalOcean:
-    """A Source. `want_networks`: VPCs and active peerings too, which only scope `vpc` needs.
+    """A Source. `want_networks`: VPCs and active peerings too, which not every policy needs.
 
     `token` goes into one request header and nowhere else; `now` gives seconds since the epoch.
     """

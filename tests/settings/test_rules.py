@@ -37,6 +37,7 @@ TCP, UDP = PortProtocol.TCP, PortProtocol.UDP
 
 WHOLE = """
 [private]
+allow_peers = false
 outbound = "drop"
 
 [lifelines]
@@ -75,7 +76,7 @@ def test_every_key_of_rules_and_overrides_arrives(loaded: "Loading") -> None:
     """What rules, overrides and lifelines say stands in the Policy, selectors parsed."""
     assert (
         Policy(
-            private=InterfacePolicy(managed=True, allow_peers=True, outbound=Outbound.DROP),
+            private=InterfacePolicy(managed=True, allow_peers=False, outbound=Outbound.DROP),
             lifelines=frozenset(Lifeline) - {Lifeline.NTP},
             allows=(
                 Allow(
@@ -366,6 +367,7 @@ CAUTIONS = [
     ("[lifelines]\nicmp_errors = false", "lifelines.icmp_errors", 2, "smaller packets hang"),
     (DROP + "[lifelines]\ndns = false", "lifelines.dns", 6, "cannot look up the API"),
     (DROP + "[lifelines]\napi = false", "lifelines.api", 6, "cannot reach the API"),
+    ("[[allow]]\nfrom = 'tag:a'\n[[allow]]\nfrom = 'tag:b'", "allow.from", 2, "this rule adds nobody"),
     ("[public]\nmanaged = true\n" + ALLOW, "public.managed", 2, "nobody is let in by the public interface"),
 ]
 
@@ -381,6 +383,9 @@ def test_rules_that_say_nothing_or_hurt_are_warnings(
 
 
 QUIET = [
+    "[peers]\ntag = 'a'\n[[allow]]\nfrom = 'tag:b'",
+    "[private]\nallow_peers = false\n[[allow]]\nfrom = 'tag:b'",
+    "[[override]]\non = 'tag:x'\nprivate = { allow_peers = false }\n[[allow]]\nfrom = 'tag:b'",
     WHOLE.replace("ntp", "metadata").replace('interface = "public"', ""),
     "[private]\nallow_peers = false\n" + ALLOW,
     "[public]\nmanaged = true\n" + ALLOW + "interface = 'public'",
