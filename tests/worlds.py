@@ -129,6 +129,7 @@ who_selectors = st.one_of(_droplet_terms, droplet_selectors, selectors).map(_bou
 
 on_selectors = st.one_of(
     st.sampled_from([Term(Kind.ALL), Term(Kind.SELF)]),  # else most rules would be somebody else's
+    st.sampled_from([Term(Kind.ALL), Term(Kind.SELF)]),
     droplet_selectors,
 )
 
@@ -180,7 +181,7 @@ def fleets(draw: st.DrawFn) -> Fleet:
     return Fleet(tuple(sorted(found, key=lambda droplet: droplet.id)), VPCS, peerings)
 
 
-EDGES = (1, 22, 53, 80, 81, 443, 8000, 8050, 8100, 65534, 65535)
+EDGES = (1, 53, 80, 443, 8000, 8050, 65535)
 
 
 def _span(protocol: PortProtocol) -> st.SearchStrategy[Ports]:
@@ -208,33 +209,35 @@ def allows(number: int) -> st.SearchStrategy[Allow]:
     )
 
 
-_maybe = st.none() | st.booleans()
+_maybe = st.sampled_from([None, None, True, False])
+_mostly = st.sampled_from([None, None, True, True, False])
 _log = st.sampled_from([None, Rate(60, Unit.MINUTE)])
-_interface_overrides = st.builds(InterfaceOverride, _maybe, _maybe, st.none() | st.sampled_from(Outbound))
+_interface_overrides = st.builds(
+    InterfaceOverride, _mostly, _maybe, st.sampled_from([None, Outbound.DROP, Outbound.DROP, Outbound.ACCEPT])
+)
 overrides = st.builds(
     Override,
     on_selectors,
-    st.none() | st.sampled_from(Mode),
+    st.sampled_from([None, Mode.ENFORCE, Mode.ENFORCE, Mode.AUDIT]),
     _interface_overrides,
     _interface_overrides,
     st.sampled_from([Unset.UNSET, None, Rate(1, Unit.SECOND)]),
 )
-_often = st.sampled_from([True, True, True, False])
-_interface_policies = st.builds(
-    InterfacePolicy, _often, st.booleans(), st.sampled_from([Outbound.DROP, Outbound.DROP, Outbound.ACCEPT])
-)
+_often = st.sampled_from([True] * 7 + [False])
+_outbound = st.sampled_from([Outbound.DROP] * 4 + [Outbound.ACCEPT])
+_interface_policies = st.builds(InterfacePolicy, _often, st.booleans(), _outbound)
 _lifelines = st.one_of(st.just(frozenset(Lifeline)), st.frozensets(st.sampled_from(Lifeline)))
 
 
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
     return Policy(
-        draw(st.sampled_from([Mode.ENFORCE, Mode.ENFORCE, Mode.ENFORCE, Mode.AUDIT])),
+        draw(st.sampled_from([Mode.ENFORCE] * 9 + [Mode.AUDIT])),
         draw(st.builds(Peers, st.sampled_from(Scope), st.sampled_from([None, None, "web"]))),
         draw(_interface_policies),
         draw(_interface_policies),
         draw(_log),
-        tuple(draw(allows(number)) for number in range(draw(st.integers(0, 5)))),
+        tuple(draw(allows(number)) for number in range(draw(st.integers(0, 8)))),
         tuple(draw(st.lists(overrides, max_size=2))),
         draw(_lifelines),
     )
@@ -242,9 +245,7 @@ def policies(draw: st.DrawFn) -> Policy:
 
 hosts = st.sampled_from(
     [
-        Host(1, private="eth1", public="eth0"),
-        Host(1, private="eth1", public="eth0"),
-        Host(1, private="eth1", public="eth0"),
+        *[Host(1, private="eth1", public="eth0")] * 8,
         Host(1, private="eth1"),
         Host(1, public="eth0"),
     ]

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from droplan_daemon.model.ruleset import Match, PortEntry, Ruleset
     from droplan_daemon.model.selector import Selector
 
+    from .pick import Union
+
 
 COMMENT = "written by droplan; changes made by hand are undone"
 DENIED = "denied"
@@ -163,7 +165,7 @@ def _judge(policy: "Policy", place: Place, work: _Work) -> None:
 
 
 def _accepts(
-    who: "Selector", names: tuple[str, ...], place: Place, work: _Work, *also: "Match"
+    who: "Selector | Union", names: tuple[str, ...], place: Place, work: _Work, *also: "Match"
 ) -> "Iterator[Rule]":
     """One rule for each family in which the selector picks anything."""
     for matches in work.members.matches(who, place.kind, place.direction):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from droplan_daemon.model.ruleset import Match
     from droplan_daemon.model.selector import Selector
 
+    from .pick import Union
     from .scene import Scene
 
 _PLAIN = re.compile(r"(?:tag|name|region|id):[a-z0-9_.-]{1,14}", re.ASCII)
@@ -41,7 +42,7 @@ class Members:
         return tuple(self._sets.values())
 
     def matches(
-        self, who: "Selector", kind: InterfaceKind, direction: Direction
+        self, who: "Selector | Union", kind: InterfaceKind, direction: Direction
     ) -> "Iterator[tuple[Match, ...]]":
         """Alternatives, one for each family; a single one without conditions for `any`."""
         if who == ANY:
@@ -51,7 +52,7 @@ class Members:
         for family in families(who, kind):
             yield (side(self._named(who, kind, family), family),)
 
-    def _named(self, who: "Selector", kind: InterfaceKind, family: "Family") -> str:
+    def _named(self, who: "Selector | Union", kind: InterfaceKind, family: "Family") -> str:
         name = set_name(who, kind, family)
         if name not in self._sets:
             found = elements(who, self._scene, kind, family)
@@ -66,7 +67,7 @@ class Members:
         return name
 
 
-def set_name(who: "Selector", kind: InterfaceKind, family: "Family") -> str:
+def set_name(who: "Selector | Union", kind: InterfaceKind, family: "Family") -> str:
     """At most 31 characters: readable for a plain term, else by the digest of the selector."""
     text = str(who)
     plain = isinstance(who, Term) and (who.kind in {Kind.PEERS, Kind.ALL} or _PLAIN.fullmatch(text))
@@ -78,7 +79,7 @@ def digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:8]
 
 
-def _least(who: "Selector") -> int:
+def _least(who: "Selector | Union") -> int:
     return _PEER_CAPACITY if isinstance(who, Term) and who.kind in {Kind.PEERS, Kind.ALL} else _CAPACITY
 
 

@@ -7,16 +7,19 @@ Laws:
 2. A Droplet term stands for the addresses that its Droplets have on that interface.
 3. A selector over addresses whose `not` would let in the rest of the world is not `bounded`; the
    configuration refuses it unless it says `any` itself.
+4. In a Union each part ranges for itself: joining rules must not turn the Fleet's `not tag:web` of
+   one into the whole world's because the other names an address.
 """
 
 import re
+from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from droplan_daemon.model.addresses import Family, family_of
 from droplan_daemon.model.fleet import InterfaceKind
 from droplan_daemon.model.ruleset import SetKind
-from droplan_daemon.model.selector import ADDRESS_KINDS, And, Kind, Not, Or, Term, terms
+from droplan_daemon.model.selector import ADDRESS_KINDS, And, Kind, Not, Or, Term, joined, terms
 
 from .scene import named
 from .space import NOTHING, Space, complement, everything, intersection, of_addresses, ranges, union
@@ -28,6 +31,25 @@ if TYPE_CHECKING:
     from .scene import Ids, Scene
 
 ANY = Term(Kind.ANY)
+
+
+@dataclass(frozen=True, slots=True)
+class Union:
+    """What any of these picks: some of Droplet terms alone, and some with address terms.
+
+    Where all parts are of one sort, an Or says the same.
+    """
+
+    parts: "tuple[Selector, ...]"
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.parts))
+
+
+def joint(parts: "tuple[Selector, ...]") -> "Selector | Union":
+    """What any of these, one or more, picks, each on its own."""
+    one = joined(Or, parts)
+    return one if len({names_droplets_only(part) for part in parts}) == 1 else Union(parts)
 
 
 def names_droplets_only(selector: "Selector") -> bool:
@@ -91,13 +113,18 @@ def _droplets_of(term: Term, scene: "Scene") -> "Ids":
     raise ValueError(message)
 
 
-def set_kind(selector: "Selector") -> SetKind:
+def set_kind(selector: "Selector | Union") -> SetKind:
     """Which kind of AddressSet holds what it picks; it does not depend on the Fleet."""
+    if isinstance(selector, Union):
+        return SetKind.RANGES
     return SetKind.HOSTS if names_droplets_only(selector) else SetKind.RANGES
 
 
-def families(selector: "Selector", kind: InterfaceKind) -> tuple[Family, ...]:
+def families(selector: "Selector | Union", kind: InterfaceKind) -> tuple[Family, ...]:
     """The families in which it can pick anything; a VPC has no IPv6 addresses."""
+    if isinstance(selector, Union):
+        each = {family for part in selector.parts for family in families(part, kind)}
+        return tuple(sorted(each))
     if kind is InterfaceKind.PUBLIC:
         return tuple(Family)
     beyond = any(t.kind is Kind.ANY or (t.kind is Kind.PREFIX and ":" in t.value) for t in terms(selector))
@@ -105,13 +132,21 @@ def families(selector: "Selector", kind: InterfaceKind) -> tuple[Family, ...]:
 
 
 def elements(
-    selector: "Selector", scene: "Scene", kind: InterfaceKind, family: Family
+    selector: "Selector | Union", scene: "Scene", kind: InterfaceKind, family: Family
 ) -> "frozenset[Element]":
     """What it picks, as elements of a set of its `set_kind`."""
+    if isinstance(selector, Union):
+        return ranges(union(*(_alone(part, scene, kind, family) for part in selector.parts)), family)
     if names_droplets_only(selector):
         found = scene.addresses(droplets(selector, scene), kind)
         return frozenset(address for address in found if family_of(address) is family)
     return ranges(picked(selector, scene, kind, family), family)
+
+
+def _alone(part: "Selector", scene: "Scene", kind: InterfaceKind, family: Family) -> Space:
+    if names_droplets_only(part):
+        return of_addresses(elements(part, scene, kind, family))
+    return picked(part, scene, kind, family)
 
 
 def picked(selector: "Selector", scene: "Scene", kind: InterfaceKind, family: Family) -> Space:

@@ -11,15 +11,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from droplan_daemon.model.policy import PortProtocol
-from droplan_daemon.model.selector import Or, joined
 
-from .pick import ANY
+from .pick import ANY, joint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from droplan_daemon.model.policy import Allow
     from droplan_daemon.model.selector import Selector
+
+    from .pick import Union
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Segment:
 
     first: int
     last: int
-    who: "Selector"
+    who: "Selector | Union"
     names: tuple[str, ...]
 
 
@@ -42,7 +43,7 @@ def of_protocol(allows: "Iterable[Allow]", protocol: PortProtocol) -> "list[Allo
     return [allow for allow in allows if any(ports.protocol is protocol for ports in allow.ports)]
 
 
-def merged(allows: "Iterable[Allow]") -> "tuple[Selector, tuple[str, ...]] | None":
+def merged(allows: "Iterable[Allow]") -> "tuple[Selector | Union, tuple[str, ...]] | None":
     """The union of the rules' selectors, and their names; None for no rule."""
     found = {str(allow.who): allow.who for allow in allows}
     if not found:
@@ -50,7 +51,7 @@ def merged(allows: "Iterable[Allow]") -> "tuple[Selector, tuple[str, ...]] | Non
     names = tuple(sorted({allow.name for allow in allows}))
     if ANY in found.values():
         return ANY, names
-    return joined(Or, tuple(found[text] for text in sorted(found))), names
+    return joint(tuple(found[text] for text in sorted(found))), names
 
 
 def segments(allows: "Iterable[Allow]", protocol: PortProtocol) -> "list[Segment]":

@@ -25,6 +25,7 @@ from droplan_daemon.model.policy import (
     Override,
     Policy,
     PortProtocol,
+    Ports,
     Unset,
 )
 from droplan_daemon.model.ruleset import Dispatch, From, Interface, Ruleset, To, Verdict
@@ -33,13 +34,15 @@ from droplan_daemon.policy.compile import compile_ruleset
 from droplan_daemon.policy.effective import concerns, effective
 from droplan_daemon.policy.members import set_name
 from droplan_daemon.policy.peers import peer_droplets
-from droplan_daemon.policy.pick import ANY, bounded
-from droplan_daemon.policy.ports import Segment, segments
+from droplan_daemon.policy.pick import ANY, Union, bounded, elements, families, names_droplets_only
+from droplan_daemon.policy.ports import Segment, merged, segments
 from droplan_daemon.policy.scene import scene
-from tests.worlds import EDGES, allows, fleets, hosts, overrides, own, policies, selectors
+from droplan_daemon.policy.space import space
+from tests.worlds import EDGES, OWN_VPC, VPCS, allows, fleets, hosts, overrides, own, policies, selectors
 
 if TYPE_CHECKING:
     from droplan_daemon.policy.scene import Scene
+    from droplan_daemon.policy.space import Space
 
 T = TypeVar("T")
 NFT_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9/\\_.-]{0,30}", re.ASCII)
@@ -74,6 +77,16 @@ def _naive(found: tuple[Allow, ...], protocol: PortProtocol, port: int) -> list[
     ]
 
 
+def _together(rules: list[Allow]) -> "Selector | Union":
+    """One selector for rules of one sort; where Droplets and addresses meet, each stays itself."""
+    texts = {str(allow.who): allow.who for allow in rules}
+    parts = tuple(texts[text] for text in sorted(texts))
+    if ANY in parts:
+        return ANY
+    sorts = {names_droplets_only(part) for part in parts}
+    return joined(Or, parts) if len(sorts) == 1 else Union(parts)
+
+
 def _at(found: list[Segment], port: int) -> list[Segment]:
     return [segment for segment in found if segment.first <= port <= segment.last]
 
@@ -91,9 +104,7 @@ def test_a_segment_says_for_its_ports_what_the_rules_say(
         if rules:
             (segment,) = here
             assert {allow.name for allow in rules} == set(segment.names)
-            texts = {str(allow.who): allow.who for allow in rules}
-            union = ANY if "any" in texts else joined(Or, tuple(texts[text] for text in sorted(texts)))
-            assert union == segment.who
+            assert _together(rules) == segment.who
 
 
 @given(some_allows, ported, st.randoms(use_true_random=False))
@@ -105,6 +116,40 @@ def test_segments_are_canonical(some: tuple[Allow, ...], protocol: PortProtocol,
         assert left.last < right.first
         assert left.last + 1 < right.first or (left.who, left.names) != (right.who, right.names)
     assert found == segments(_shuffled(some, random), protocol)
+
+
+@given(some_allows, fleets(), st.sampled_from(InterfaceKind), st.sampled_from(Family))
+def test_joining_rules_opens_no_more_than_they_do(
+    some: tuple[Allow, ...], fleet: Fleet, kind: InterfaceKind, family: Family
+) -> None:
+    """The set of the union of rules holds exactly the addresses of the sets of each."""
+    both = merged(some)
+    if both is None or both[0] == ANY:
+        return
+    seen = _seen(Policy(), fleet)
+    apart = [elements(a.who, seen, kind, family) for a in some if family in families(a.who, kind)]
+    together = elements(both[0], seen, kind, family) if family in families(both[0], kind) else frozenset()
+    assert _numbers(apart, family) == _numbers([together], family)
+
+
+def _numbers(found: list[frozenset[bytes]], family: Family) -> "Space":
+    """Hosts and ranges alike as one Space."""
+    width = family.width
+    ends = (((e, e) if len(e) == width else (e[:width], e[width:])) for one in found for e in one)
+    return space((int.from_bytes(first, "big"), int.from_bytes(last, "big")) for first, last in ends)
+
+
+def test_a_rule_for_droplets_stays_one_beside_a_rule_for_addresses() -> None:
+    """`not tag:web` and `vpc` on one port let in no stranger, though `not tag:web or vpc` would."""
+    port = (Ports(PortProtocol.TCP, 80, 80),)
+    rules = (
+        Allow("those without the tag", Term(Kind.SELF), negated(Term(Kind.TAG, "web")), ports=port),
+        Allow("our VPC", Term(Kind.SELF), Term(Kind.VPC_RANGE), ports=port),
+    )
+    fleet = Fleet((Droplet(1, "own", vpc=OWN_VPC),), VPCS)
+    made = _compiled(Policy(allows=rules), fleet, Host(1, private="eth1"))
+    (ours,) = (one for one in made.sets.values() if one.name != "private-peers-4")
+    assert frozenset({bytes((10, 10, 0, 0, 10, 10, 0, 255))}) == ours.elements
 
 
 @given(policies(), fleets())
@@ -271,7 +316,7 @@ def _crowd(count: int) -> Fleet:
 
 @pytest.mark.parametrize(("count", "room"), [(0, 1024), (819, 1024), (820, 2048), (10_000, 16_384)])
 def test_a_set_has_room_to_grow(count: int, room: int) -> None:
-    """Capacity is a power of two from 1,024 on with a quarter to spare, so that few changes make a new set."""
+    """Capacity is a power of two from 1,024 on with a quarter to spare, so that a new set is rare."""
     policy = Policy(allows=(Allow("web", Term(Kind.SELF), Term(Kind.TAG, "web")),))
     made = _compiled(policy, _crowd(count), Host(1, private="eth1")).sets["private-tag-web-4"]
     assert (count, room) == (len(made.elements), made.capacity)

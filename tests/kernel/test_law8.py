@@ -1,0 +1,174 @@
+"""Law 8: `explain` and the packets agree; and both agree with what the policy means, said naively."""
+
+import os
+from collections import Counter
+from itertools import product
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from droplan_daemon.errors import NotPermitted
+from droplan_daemon.model.addresses import Family
+from droplan_daemon.model.fleet import Fleet, InterfaceKind
+from droplan_daemon.model.host import Host
+from droplan_daemon.model.policy import Lifeline, Policy
+from droplan_daemon.model.ruleset import Protocol
+from droplan_daemon.policy.compile import compile_ruleset
+from droplan_daemon.policy.explain import Explanation, explain
+from tests.kernel.crossroads import EVERYBODY, METADATA_SEAT, Crossroads, Probe, Way, told
+from tests.kernel.probes import ECHO, OTHER
+from tests.meaning import passes
+from tests.worlds import EDGES, fleets, hosts, own, policies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.worlds import Seat
+
+CASES = 2_000 if os.environ.get("DROPLAN_TEST_FULL") else 300
+PACKETS = 30
+
+pytestmark = pytest.mark.kernel
+
+PORTS = sorted({near for edge in EDGES for near in (edge - 1, edge, edge + 1) if 1 <= near <= 65535} | {123})
+_PORTED = [(protocol, port, None, None) for protocol in (Protocol.TCP, Protocol.UDP) for port in PORTS]
+_FROM_PORTS = [
+    (Protocol.UDP, destination, source, None)
+    for destination, source in ((68, 67), (67, 68), (546, 547), (547, 546), (68, 68), (53, 53), (80, 123))
+]
+_TYPES = {
+    Family.IPV4: [(Protocol.ICMP, None, None, kind) for kind in (8, 8, 3, 4, 11, 12, 17)],
+    Family.IPV6: [
+        (Protocol.ICMPV6, None, None, kind) for kind in (128, 128, 1, 2, 4, 100, 130, 133, 134, 136, 137, 143)
+    ],
+}
+_ECHO = {
+    Family.IPV4: (Protocol.ICMP, None, None, ECHO[Protocol.ICMP]),
+    Family.IPV6: (Protocol.ICMPV6, None, None, ECHO[Protocol.ICMPV6]),
+}
+_LANES = [
+    (InterfaceKind.PRIVATE, Family.IPV4),
+    (InterfaceKind.PUBLIC, Family.IPV4),
+    (InterfaceKind.PUBLIC, Family.IPV6),
+]
+
+
+def _at_an_end(way: Way, seats: "tuple[Seat, ...]") -> "Iterator[Probe]":
+    """What an end of the Host's own can be asked: every protocol, and ports of the sender."""
+    for seat, (kind, family) in product(seats, _LANES):
+        for about in (*_PORTED, *_FROM_PORTS * 2, *_TYPES[family] * 3):
+            yield Probe(way, seat, kind, family, *about)
+
+
+def _through(way: Way) -> "Iterator[Probe]":
+    for seat, (kind, family) in product(EVERYBODY, _LANES):
+        for about in (*_PORTED, *(_ECHO[family],) * 5):
+            yield Probe(way, seat, kind, family, *about)
+
+
+def _across() -> "Iterator[Probe]":
+    for seat, other, kind in product(EVERYBODY, EVERYBODY, InterfaceKind):
+        for about in (*_PORTED[::3], _ECHO[Family.IPV4]):
+            if seat is not other:
+                yield Probe(Way.ACROSS, seat, kind, Family.IPV4, *about, other=other)
+
+
+def _metadata() -> "Iterator[Probe]":
+    web = (Protocol.TCP, 80, None, None)
+    for way, about in product((Way.OUT_OF, Way.FORWARDED), (web, web, *_PORTED[::9])):
+        yield Probe(way, METADATA_SEAT, InterfaceKind.PUBLIC, Family.IPV4, *about)
+
+
+def _others() -> "Iterator[Probe]":
+    """What only a rule without ports can open."""
+    for way, seat, lane in product((Way.INTO, Way.OUT_OF), EVERYBODY, _LANES):
+        yield Probe(way, seat, *lane, OTHER)
+
+
+POOLS = {
+    "into": list(_at_an_end(Way.INTO, EVERYBODY)),
+    "out of": list(_at_an_end(Way.OUT_OF, EVERYBODY)),
+    "routed": list(_through(Way.ROUTED)),
+    "forwarded": list(_through(Way.FORWARDED)),
+    "across": list(_across()),
+    "metadata": list(_metadata()),
+    "others": list(_others()),
+}
+_SHARES = {"into": 5, "out of": 5, "routed": 2, "forwarded": 3, "across": 2, "metadata": 1, "others": 1}
+_weighted = [pool for pool, share in _SHARES.items() for _ in range(share)]
+probes = st.sampled_from(_weighted).flatmap(lambda pool: st.sampled_from(POOLS[pool]))
+
+
+@pytest.fixture
+def crossroads() -> "Iterator[Crossroads]":
+    try:
+        made = Crossroads()
+    except NotPermitted as error:
+        pytest.skip(str(error))
+    with made:
+        yield made
+
+
+def _explained(policy: Policy, fleet: Fleet, host: Host, probe: Probe) -> tuple[Explanation, ...]:
+    return tuple(explain(policy, fleet, host, own(fleet), asked) for asked in probe.questions())
+
+
+def _meant(policy: Policy, fleet: Fleet, host: Host, probe: Probe) -> bool:
+    return all(passes(policy, fleet, host, own(fleet), asked) for asked in probe.questions())
+
+
+def _seen_differently(probes: list[Probe], one: list[bool], other: list[bool]) -> list[str]:
+    rows = zip(probes, one, other, strict=True)
+    return [f"{told(probe)}: {a}, not {b}" for probe, a, b in rows if a is not b]
+
+
+@pytest.mark.timeout(1800)
+def test_explain_and_the_packets_agree(crossroads: Crossroads) -> None:
+    """A packet arrives exactly when explain and the meaning of the policy say so, at random."""
+    tally: Counter[tuple[str, bool]] = Counter()
+
+    @settings(max_examples=CASES)
+    @given(policies(), fleets(), hosts, st.lists(probes, min_size=PACKETS, max_size=PACKETS))
+    def agree(policy: Policy, fleet: Fleet, host: Host, sent: list[Probe]) -> None:
+        meant = [_meant(policy, fleet, host, probe) for probe in sent]
+        reasons = [_explained(policy, fleet, host, probe) for probe in sent]
+        explained = [all(one.passes for one in found) for found in reasons]
+        assert [] == _seen_differently(sent, meant, explained), "meaning and explain differ"
+        crossroads.enforce(compile_ruleset(policy, fleet, host, own(fleet)))
+        arrived = crossroads.arrivals(sent, explained)
+        assert [] == _seen_differently(sent, explained, arrived), "explain and the packets differ"
+        for probe, found, came in zip(sent, reasons, arrived, strict=True):
+            tally.update((kind, came) for kind in _kinds(probe, found))
+
+    agree()
+    assert [] == list(_unproven(tally))
+
+
+def _kinds(probe: Probe, found: tuple[Explanation, ...]) -> "Iterator[str]":
+    """What this packet is an example of."""
+    yield probe.way.name
+    yield f"IPv{probe.family.value}"
+    yield "other" if probe.protocol == OTHER else Protocol(probe.protocol).name
+    yield from {_ruled(one) for one in found}
+
+
+def _ruled(one: Explanation) -> str:
+    return "a rule" if one.rule.startswith("rule ") else one.rule or one.ruling.name
+
+
+_BOTH_WAYS = ("TCP", "UDP", "ICMP", "ICMPV6", "IPv4", "IPv6", "other", *(way.name for way in Way))
+_PASSING = ("a rule", "peers", "UNJUDGED", *Lifeline)
+
+
+def _unproven(tally: "Counter[tuple[str, bool]]") -> "Iterator[str]":
+    """Of what there were too few packets to prove anything."""
+    for kind in _BOTH_WAYS:
+        if min(tally[kind, True], tally[kind, False]) < CASES / 30:
+            yield f"{kind}: {tally[kind, True]} passed, {tally[kind, False]} dropped"
+    for kind in _PASSING:
+        if tally[kind, True] < CASES / 300:
+            yield f"{kind}: {tally[kind, True]} passed"
+    if not tally["denied", True] or not tally["denied", False]:
+        yield "audit and enforce"
