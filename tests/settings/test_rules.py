@@ -114,6 +114,13 @@ def test_every_key_of_rules_and_overrides_arrives(loaded: "Loading") -> None:
     )
 
 
+def test_an_override_changes_what_it_says_and_nothing_else(loaded: "Loading") -> None:
+    """Keys that an override leaves out stay as they were, the log's too."""
+    text = "[[override]]\non = 'all'\npublic = { managed = true }\nlog = {}"
+    expected = Override(parse("all"), public=InterfaceOverride(managed=True))
+    assert (expected,) == loaded(text).policy.overrides
+
+
 NAMES = [
     ('from = "tag:web"', "from tag:web"),
     ('from = "tag:web"\nports = ["80/tcp", "icmp"]', "from tag:web: 80/tcp, icmp"),

@@ -172,6 +172,7 @@ def test_everywhere_says_only_what_holds_from_every_vpc() -> None:
     far = _rule("tag:far-web")
     assert warnings(far, _scene(far))
     assert () == everywhere(far, FLEET)
+    assert () == everywhere(_rule("tag:mysql"), FLEET)
     wrong = _rule("tag:nobody")
     assert warnings(wrong, _scene(wrong)) == everywhere(wrong, FLEET)
     assert ("the fleet has no Droplet at all",) == everywhere(wrong, Fleet(()))
@@ -214,7 +215,7 @@ def test_the_order_of_the_fleet_does_not_matter(
 
 def test_a_nearest_name_is_found_in_a_large_fleet() -> None:
     """Among ten thousand names the one that begins alike is told, without looking at all of them."""
-    fleet = Fleet(tuple(replace(FLEET.droplets[0], id=n, name=f"web-{n:05}") for n in range(1, 10_001)))
+    fleet = Fleet(tuple(replace(FLEET.droplets[0], id=n, name=f"web-{n:05}") for n in range(10_000, 0, -1)))
     policy = _rule("name:web-0777x")
     (found,) = warnings(policy, _scene(policy, fleet))
     assert "the nearest that exists is 'web-077" in found
