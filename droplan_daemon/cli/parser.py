@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from droplan_daemon import __version__
 
-from . import commands
+from . import commands, explaining, matrices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,10 +46,14 @@ def parse(argv: "Sequence[str]") -> argparse.Namespace:
     _add(found, "status", commands.status, "what the daemon did last, and how it is", _STATUS)
     peers = _add(found, "peers", commands.peers, "who counts as a peer, and why", _PEERS)
     peers.add_argument("--all", action="store_true", help="those that are no peers too")
+    explain = _add(found, "explain", explaining.run, "the verdict for a sender, and why", explaining.EXPLAIN)
+    explaining.add_arguments(explain)
+    words = "who can reach whom on which ports, for the whole fleet"
+    matrices.add_arguments(_add(found, "matrix", matrices.run, words, matrices.MATRIX))
     _add(found, "flush", commands.flush, "remove everything that droplan put in the kernel", _FLUSH)
     for wordy in (once, plan):
         wordy.add_argument("--verbose", action="store_true", help="every change, to the rules too")
-    for offline in (check, plan, show, peers):
+    for offline in (check, plan, show, peers, explain):
         offline.add_argument("--fleet", type=Path, metavar="FILE", help="the fleet, instead of the API's")
         offline.add_argument("--as", dest="name", metavar="NAME", help="name or id of the Droplet to be")
     commands.add_lab(found)

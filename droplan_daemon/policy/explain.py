@@ -21,6 +21,7 @@ from .compile import DENIED, places
 from .effective import effective
 from .members import set_name
 from .nearest import nearest
+from .openings import EVERYTHING, of_ports
 from .packet import Case, Packet
 from .peers import peer_droplets
 from .pick import ANY
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
     from droplan_daemon.model.policy import Allow, Policy
     from droplan_daemon.model.selector import Selector
 
-__all__ = ["About", "Explanation", "Packet", "Reason", "Ruling", "explain"]
+    from .openings import Openings
+    from .pick import Union
+
+__all__ = ["About", "Explanation", "Grant", "Packet", "Reason", "Ruling", "explain", "grants"]
 
 _PEERS = Term(Kind.PEERS)
 _ICMP = frozenset({Protocol.ICMP, Protocol.ICMPV6})
@@ -95,10 +99,18 @@ class Explanation:
         return self.ruling is not Ruling.DENY
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one rule opens to somebody, and the selector that picks them."""
+
+    rule: str
+    openings: "Openings"
+    selector: str
+
+
 def explain(policy: "Policy", fleet: "Fleet", host: "Host", own: "Droplet", packet: Packet) -> Explanation:
     """What the Host, which is the Droplet `own` of the Fleet, does with a packet that opens a connection."""
-    view = scene(fleet, own, peer_droplets(policy.peers, fleet, own))
-    case = Case(policy, effective(policy, view), view, fleet, packet)
+    case = _case(policy, fleet, own, packet)
     interface, judged = _interface(case, host)
     if not judged:
         return Explanation(Ruling.UNJUDGED, reasons=(interface,))
@@ -108,6 +120,27 @@ def explain(policy: "Policy", fleet: "Fleet", host: "Host", own: "Droplet", pack
     (rule, reasons), *_ = found
     _, *also = dict.fromkeys(name for name, _ in found)
     return Explanation(Ruling.ALLOW, rule, (*reasons, interface), tuple(also))
+
+
+def grants(policy: "Policy", fleet: "Fleet", own: "Droplet", packet: Packet) -> tuple[Grant, ...]:
+    """Everything that the other side of this Packet is allowed, whatever the Packet asks for."""
+    case = _case(policy, fleet, own, packet)
+    peers = (Grant("peers", EVERYTHING, str(_PEERS)),) if _peers_allowed(case) else ()
+    return peers + tuple(
+        Grant(allow.name, of_ports(allow.ports), str(allow.who))
+        for allow in case.mine.allows
+        if case.here(allow) and case.picks(allow.who)
+    )
+
+
+def _case(policy: "Policy", fleet: "Fleet", own: "Droplet", packet: Packet) -> Case:
+    view = scene(fleet, own, peer_droplets(policy.peers, fleet, own))
+    return Case(policy, effective(policy, view), view, fleet, packet)
+
+
+def _peers_allowed(case: Case) -> bool:
+    inbound = case.packet.direction is Direction.INBOUND
+    return inbound and case.mine.on(case.packet.kind).allow_peers and case.picks(_PEERS)
 
 
 def _interface(case: Case, host: "Host") -> tuple[Reason, bool]:
@@ -135,8 +168,7 @@ def _denied(case: Case, interface: Reason) -> Explanation:
 
 def _grants(case: Case) -> "Iterator[tuple[str, tuple[Reason, ...]]]":
     """Every rule that allows it, in the order in which the kernel would find them."""
-    inbound = case.packet.direction is Direction.INBOUND
-    if inbound and case.mine.on(case.packet.kind).allow_peers and case.picks(_PEERS):
+    if _peers_allowed(case):
         yield "peers", _chain(case, _PEERS, "every port is open to peers", _PEERS)
     for allow in sorted(case.mine.allows, key=lambda allow: (bool(allow.ports), allow.name)):
         if case.here(allow) and case.opened(allow) and case.picks(allow.who):
@@ -150,7 +182,7 @@ def _asked(case: Case, allow: "Allow") -> str:
     return f"it opens {', '.join(map(str, allow.ports))}; asked for is {case.packet.service}"
 
 
-def _chain(case: Case, who: "Selector", ports: str, union: "Selector") -> tuple[Reason, ...]:
+def _chain(case: Case, who: "Selector", ports: str, union: "Selector | Union") -> tuple[Reason, ...]:
     """Why a rule's selector picks the other side; `union` is what its AddressSet holds."""
     chosen = Reason(About.SELECTOR, str(who))
     found = (Reason(About.PORTS, ports), chosen, *_sender(case))
@@ -160,7 +192,7 @@ def _chain(case: Case, who: "Selector", ports: str, union: "Selector") -> tuple[
     return (*found, Reason(About.SET, f"{name} holds the address"))
 
 
-def _looked_up(case: Case, allow: "Allow") -> "Selector":
+def _looked_up(case: Case, allow: "Allow") -> "Selector | Union":
     """The selector of the AddressSet that the kernel looks into for this rule."""
     here = [one for one in case.mine.allows if case.here(one)]
     protocol, port = case.packet.named, case.packet.destination or 0

@@ -8,42 +8,44 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from droplan_daemon.model.fleet import Droplet, Fleet
 
 
 def group_names(fleet: "Fleet", groups: "Sequence[tuple[Droplet, ...]]") -> tuple[str, ...]:
     """One for each group, in their order."""
-    namesakes = Counter(droplet.name for droplet in fleet.droplets)
+    names = droplet_names(fleet.droplets)
     tagged: defaultdict[str, set[int]] = defaultdict(set)
     for droplet in fleet.droplets:
         for tag in droplet.tags:
             tagged[tag].add(droplet.id)
     every = sorted(droplet.name for droplet in fleet.droplets)
-    return tuple(_name(group, namesakes, tagged, every) for group in groups)
+    return tuple(_name(group, names, tagged, every) for group in groups)
 
 
-def droplet_name(droplet: "Droplet", namesakes: "Counter[str]") -> str:
-    """Its name, with its id where others have the same name."""
-    return droplet.name if namesakes[droplet.name] == 1 else f"{droplet.name} (id {droplet.id})"
+def droplet_names(droplets: "Iterable[Droplet]") -> dict[int, str]:
+    """Names by id, with the id where others have the same name."""
+    found = list(droplets)
+    namesakes = Counter(droplet.name for droplet in found)
+    return {one.id: one.name if namesakes[one.name] == 1 else f"{one.name} (id {one.id})" for one in found}
 
 
 def _name(
     group: "tuple[Droplet, ...]",
-    namesakes: "Counter[str]",
+    names: dict[int, str],
     tagged: "defaultdict[str, set[int]]",
     every: "list[str]",
 ) -> str:
     if len(group) == 1:
-        return droplet_name(group[0], namesakes)
+        return names[group[0].id]
     if len(group) == len(every):
         return "all"
     ids = {droplet.id for droplet in group}
     tag = next((tag for tag in group[0].tags if tagged[tag] == ids), None)
     if tag is not None:
         return f"tag:{tag}"
-    return next(_globs(group, every), f"{droplet_name(group[0], namesakes)} +{len(group) - 1}")
+    return next(_globs(group, every), f"{names[group[0].id]} +{len(group) - 1}")
 
 
 def _globs(group: "tuple[Droplet, ...]", every: "list[str]") -> "Iterator[str]":

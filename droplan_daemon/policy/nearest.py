@@ -29,7 +29,7 @@ _MOST = 3
 
 
 def nearest(case: "Case") -> tuple[str, ...]:
-    """At most three sentences; none when the Policy has nothing like it."""
+    """At most three sentences, and at least one."""
     found = (
         *_switched_off(case),
         *_wrong_sender(case),
@@ -37,7 +37,9 @@ def nearest(case: "Case") -> tuple[str, ...]:
         *_wrong_port(case),
         *_wrong_place(case),
     )
-    return (*_unconnected(case), *dict.fromkeys(found))[:_MOST]
+    whose = "from anybody" if case.packet.direction is Direction.INBOUND else "to anybody"
+    none = f"no rule allows {case.packet.service} {whose} on the {case.packet.kind} interface"
+    return (*_unconnected(case), *dict.fromkeys(found))[:_MOST] or (none,)
 
 
 def _switched_off(case: "Case") -> "Iterator[str]":

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 from droplan_daemon.model.addresses import Family, family_of
 from droplan_daemon.model.fleet import Droplet, InterfaceKind
 from droplan_daemon.model.policy import Scope
-from droplan_daemon.model.selector import And, Kind, Not, Or, Term, joined, negated
+from droplan_daemon.model.selector import Kind, Term
 
 from .effective import effective
 from .peers import peer_droplets
 from .pick import ANY, droplets, names_droplets_only, picked
 from .scene import Ids, Scene, scene
 from .space import contains
+from .warnings import enforcers
 
 if TYPE_CHECKING:
     from droplan_daemon.model.addresses import Address
@@ -38,7 +39,6 @@ NOBODY = Droplet(0, "")
 """Who looks: no Droplet has this id, so `self` picks none of the others."""
 
 _ALL = Term(Kind.ALL)
-_PEERS = Term(Kind.PEERS)
 
 
 class Lane(StrEnum):
@@ -114,7 +114,7 @@ class Survey:
 
     def enforcers(self, on: "Selector") -> Ids:
         """The Droplets that an `on` picks, each asked for itself."""
-        return droplets(_asked_by_each(on), self._base)
+        return enforcers(on, self._base)
 
     def effective(self, own: Droplet, policy: "Policy") -> "Policy":
         """The Policy of a Droplet, from one whose overrides and rules are all its own."""
@@ -173,23 +173,3 @@ def _sorted_addresses(fleet: "Fleet", lane: Lane) -> tuple[list[int], list[int]]
         if family_of(address) is lane.family
     )
     return [number for number, _ in pairs], [droplet_id for _, droplet_id in pairs]
-
-
-def _asked_by_each(on: "Selector") -> "Selector":
-    """The selector that picks every Droplet which `on` picks when that Droplet asks.
-
-    Being asked by itself, a Droplet always is `self` and never is one of its own peers.
-    """
-    match on:
-        case Term(Kind.SELF):
-            return _ALL
-        case Term(Kind.PEERS):
-            return negated(_ALL)
-        case Term():
-            return on
-        case Not(part):
-            return negated(_asked_by_each(part))
-        case And(parts):
-            return joined(And, tuple(map(_asked_by_each, parts)))
-        case Or(parts):
-            return joined(Or, tuple(map(_asked_by_each, parts)))
