@@ -50,7 +50,7 @@ def _load(kernel: Kernel, wanted: "Ruleset | None") -> None:
 
 
 def test_any_ruleset_is_the_same_by_text_and_by_netlink(kernel: Kernel) -> None:
-    """nft(8) sees no difference between the loaded script and our commit, and `observe` gives back what was meant."""
+    """nft(8) sees no difference between script and commit, and `observe` gives back what was meant."""
 
     @settings(max_examples=EXAMPLES)
     @given(worlds)
@@ -84,7 +84,7 @@ def test_from_a_loaded_script_a_diff_leads_anywhere(kernel: Kernel) -> None:
 
 @pytest.mark.parametrize("before", BEFORE.values(), ids=BEFORE.keys())
 def test_the_script_replaces_whatever_was_there(kernel: Kernel, before: str) -> None:
-    """Over an absent, present, dormant or foreign table the script gives the same Ruleset, in one transaction."""
+    """Over an absent, present, dormant or foreign table the script gives the Ruleset, in one commit."""
     kernel.nft(before)
     generation = kernel.generation()
     _load(kernel, SMALL)
