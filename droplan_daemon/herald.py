@@ -127,7 +127,7 @@ class Herald:
         if before is None or before.warnings != world.warnings:
             self._say(*(("warning", "policy.warning", {"message": text}) for text in world.warnings))
         if isinstance(outcome, Committed):
-            self._say(report.changes(outcome))
+            self._say(report.changes(before, outcome))
         if self._remembered != world.host:
             self._remember(world.host)
         if not self._ready:

@@ -105,9 +105,15 @@ def _told(event: str, droplets: "list[Droplet]") -> "Iterator[Event]":
         )
 
 
-def changes(outcome: Committed) -> Event:
-    """That rules or members were written; which, is in `droplan plan` and the debug log."""
-    return "debug", "ruleset.committed", {"changes": len(outcome.plan.changes), "plan": str(outcome.plan)}
+def changes(before: World | None, outcome: Committed) -> Event:
+    """That rules or members were written; which, is in `droplan plan` and the debug log.
+
+    Where the same Ruleset as before had to be written again, somebody else had changed it.
+    """
+    fields = {"changes": len(outcome.plan.changes), "plan": str(outcome.plan)}
+    if before is not None and before.desired == outcome.world.desired:
+        return "warning", "ruleset.repaired", fields
+    return "debug", "ruleset.committed", fields
 
 
 def trouble(error: DroplanError, age: float | None) -> Event:
