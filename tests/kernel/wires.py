@@ -185,7 +185,7 @@ def checksum(data: bytes) -> int:
     )
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    return int(~total & 0xFFFF)
 
 
 def received(server: socket.socket, most: int, wait: float) -> list[bytes]:
