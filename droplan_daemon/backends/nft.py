@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from droplan_daemon.effects import Generation, Observation
-from droplan_daemon.errors import CommitConflict, CommitRejected
+from droplan_daemon.errors import CommitConflict, CommitRejected, CommitUnknown
 from droplan_daemon.model.plan import (
     AddElements,
     CreateChain,
@@ -75,6 +75,8 @@ class NftBackend:
                 found, rules = self._read()
             except DumpInterruptedError:
                 continue
+            except ValueError as error:
+                raise CommitUnknown("the kernel's ruleset could not be read", reason="garbled") from error
             if self._socket.generation() == before:
                 return self._remember(before, found, rules)
         raise CommitConflict("the kernel's ruleset kept changing while it was read")
