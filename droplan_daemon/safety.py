@@ -42,7 +42,7 @@ def examine(policy: "Policy", fleet: "Fleet", host: "Host", previous: "Fleet | N
     if own is None:
         raise Refusal(
             f"this Droplet (id {host.droplet_id}) is not among the {len(fleet.droplets)} of the answer: "
-            "is the token of another account or team?",
+            f"is the token of another account or team?{unread(fleet)}",
             reason="self_missing",
         )
     open_to_peers = _open_to_peers(policy, host)
@@ -51,6 +51,16 @@ def examine(policy: "Policy", fleet: "Fleet", host: "Host", previous: "Fleet | N
         _require_tags(policy, carried)
         _require_vpcs(policy, carried, own)
     return Evidence(carried, own, hold_removals=unknown)
+
+
+def unread(fleet: "Fleet") -> str:
+    """Half a sentence about entries that were left out; empty when there are none."""
+    if not fleet.skipped:
+        return ""
+    first = fleet.skipped[0]
+    return (
+        f"; entries that could not be read: {len(fleet.skipped)}, the first (id {first.id}): {first.reason}"
+    )
 
 
 def _carry(fleet: "Fleet", previous: "Fleet | None") -> "tuple[Fleet, bool]":

@@ -12,6 +12,7 @@ from droplan_daemon.model.fleet import InterfaceKind
 from droplan_daemon.model.host import Host
 from droplan_daemon.model.policy import Scope
 from droplan_daemon.reconcile import Cycle
+from droplan_daemon.safety import unread
 from droplan_daemon.settings import Settings, SourceKind, load
 from droplan_daemon.sources.file import FileSource, changes
 
@@ -108,7 +109,7 @@ class Given:
         """The Droplet of that name or id. Raises HostUnknown."""
         found = fleet.named(self.name) or _numbered(fleet, self.name)
         if not found:
-            message = f"no Droplet of the fleet is called '{self.name}' ({_some_names(fleet)})"
+            message = f"no Droplet of the fleet is called '{self.name}' ({_some_names(fleet)}){unread(fleet)}"
             raise HostUnknown(message, reason="not_in_fleet")
         if len(found) > 1:
             ids = ", ".join(str(droplet.id) for droplet in found)
