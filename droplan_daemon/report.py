@@ -110,10 +110,11 @@ def changes(before: World | None, outcome: Committed) -> Event:
 
     Where the same Ruleset as before had to be written again, somebody else had changed it.
     """
-    fields = {"changes": len(outcome.plan.changes), "plan": str(outcome.plan)}
+    count = len(outcome.plan.changes)
     if before is not None and before.desired == outcome.world.desired:
-        return "warning", "ruleset.repaired", fields
-    return "debug", "ruleset.committed", fields
+        message = "somebody else had changed droplan's table; it is again as it should be"
+        return "warning", "ruleset.repaired", {"changes": count, "message": message}
+    return "debug", "ruleset.committed", {"changes": count, "plan": str(outcome.plan)}
 
 
 def trouble(error: DroplanError, age: float | None) -> Event:
