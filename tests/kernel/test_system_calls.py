@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 0.5
-_CALL = re.compile(r"^(\d+) (\w+)\(")
+_CALL = re.compile(r"^(\d+) +(\w+)\(")
 _TRACED = "trace=sendto,recvfrom,poll,socket"
 
 pytestmark = [
@@ -67,8 +67,8 @@ class Tracer:
 def _located(calls: list[str], call: str, mark: str) -> tuple[int, int]:
     """Which of its thread's calls of that name it is (from 1), and what the marked one returned."""
     at = next(index for index, line in enumerate(calls) if mark in line)
-    thread = calls[at].split(maxsplit=1)[0]
-    mine = [line for line in calls[:at] if line.startswith(f"{thread} {call}(")]
+    whose = [_CALL.findall(line)[0] for line in calls[: at + 1]]
+    mine = [made for made in whose[:at] if made == (whose[at][0], call)]
     return len(mine) + 1, int(calls[at].rsplit("= ", 1)[1].split()[0])
 
 
@@ -86,6 +86,7 @@ FAULTS = {
     "receive: no buffers": ("recvfrom", "error=ENOBUFS", "CommitUnknown overrun", "Committed", True),
     "receive: no memory": ("recvfrom", "error=ENOMEM", "CommitUnknown receive", "Committed", True),
     "receive: interrupted": ("recvfrom", "error=EINTR", "done", "Committed", True),
+    "receive: the answer is late": ("poll", "retval=0", "CommitUnknown no_reply", "Committed", True),
     "receive: nothing yet": ("recvfrom", "error=EAGAIN", "done", "Committed", True),
 }
 
