@@ -20,6 +20,7 @@ from droplan_daemon.daemon import CYCLE_LIMIT, Daemon, Parts
 from droplan_daemon.errors import ConfigInvalid, NotPermitted, Problem, SourceUnavailable
 from droplan_daemon.herald import Herald
 from droplan_daemon.logs.conditions import Conditions
+from droplan_daemon.model.fleet import Skipped
 from droplan_daemon.model.policy import Policy
 from droplan_daemon.notify import ServiceManager
 from droplan_daemon.reconcile import Cycle
@@ -291,6 +292,14 @@ def test_a_reload_takes_the_new_parts(bench: Bench) -> None:
     assert ["peers.known", "daemon.ready", "config.reloaded", "peer.joined", "daemon.ready"] == bench.events[
         1:-1
     ]
+
+
+def test_a_reload_forgets_nobody(bench: Bench) -> None:
+    """Who was known before it, and cannot be read right after it, is still a peer."""
+    bench.builds = [bench.parts(Answers([fleet(droplet(1), skipped=(Skipped(2, "odd"),))]))]
+    bench.run(bench.parts(Answers([TWO])), (0.5, _send(signal.SIGHUP)), (1.0, STOP))
+    assert 2 == bench.events.count("daemon.ready")
+    assert "peer.left" not in bench.events
 
 
 def test_a_refused_reload_keeps_the_old_parts(bench: Bench) -> None:

@@ -49,6 +49,24 @@ class Contended(FakeBackend):
         super().commit(plan, at)
 
 
+class Restless(FakeBackend):
+    """Somebody else commits once, right after the first look; remembers at which generation we commit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    def observe(self) -> "Observation":
+        found = super().observe()
+        if found.generation == 1:
+            self._generation += 1
+        return found
+
+    def commit(self, plan: "Plan", at: int) -> None:
+        self.asked.append(at)
+        super().commit(plan, at)
+
+
 class Speechless(FakeBackend):
     """The answer to a commit is lost; the commit may be, too."""
 
@@ -216,6 +234,13 @@ def test_a_second_writer_is_waited_for(times: int) -> None:
     bench = Bench([THREE], kernel=Contended(times))
     assert isinstance(bench.run(), Committed)
     assert {2, 3} == bench.held
+
+
+def test_a_commit_is_conditional_on_what_was_observed() -> None:
+    """Not on what the kernel has come to since: the first attempt is for the old generation, and fails."""
+    kernel = Restless()
+    assert isinstance(Bench([THREE], kernel=kernel).run(), Committed)
+    assert [1, 2] == kernel.asked
 
 
 def test_a_writer_without_end_is_a_conflict() -> None:
