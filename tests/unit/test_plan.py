@@ -32,8 +32,7 @@ LINES: list[tuple[Change, str]] = [
     (RemoveElements("peers", Family.IPV4, _PEERS), "remove from peers: 10.0.0.9, 10.0.0.10"),
     (
         AddElements("peers", Family.IPV4, _MANY),
-        "add to peers: 10.0.1.0, 10.0.1.1, 10.0.1.2, 10.0.1.3, 10.0.1.4, 10.0.1.5, 10.0.1.6, 10.0.1.7"
-        " and 12 more",
+        f"add to peers: {', '.join(f'10.0.1.{n}' for n in range(8))} and 12 more",
     ),
     (CreateChain("judge"), "create chain judge"),
     (DeleteChain("judge"), "delete chain judge"),
