@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,6 +124,14 @@ def test_a_cycle_with_a_fault(tracer: Tracer, name: str) -> None:
     outcome, _ = tracer.faulted("cycle", call, fault, COMMIT)
     assert expected == outcome
     assert (committer.WANTED if held else None) == tracer.kernel.holds()
+
+
+def test_silence_ends_at_the_deadline(tracer: Tracer) -> None:
+    """Without an answer a commit ends after its deadline, and says so."""
+    call, fault, expected, *_ = FAULTS["send: lost on its way"]
+    started = time.monotonic()
+    assert expected == tracer.faulted("commit", call, fault, COMMIT)[0]
+    assert DEADLINE <= time.monotonic() - started < DEADLINE + 4
 
 
 SOCKETS = {

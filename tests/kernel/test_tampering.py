@@ -1,5 +1,6 @@
 """What somebody else does to our table is seen, and one diff and commit puts it right."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -166,6 +167,17 @@ def test_an_edit_is_seen_and_put_right(kernel: Kernel, edit: str) -> None:
     assert SMALL != kernel.holds()
     assert SMALL == _repaired(kernel)
     assert before == kernel.dump()
+
+
+def test_a_limit_on_an_empty_set_of_ours_is_seen(kernel: Kernel) -> None:
+    """A set made anew with a statement is another set, before any element shows it."""
+    empty = replace(SMALL, sets=SMALL.sets | {"peers": replace(SMALL.sets["peers"], elements=frozenset())})
+    kernel.become(empty)
+    script = "\n".join(line for line in EDITS["our set limits"].splitlines() if "add element" not in line)
+    _edit(kernel, script)
+    assert empty != kernel.holds()
+    kernel.become(empty)
+    assert empty == kernel.holds()
 
 
 def test_every_strange_expression_is_seen_and_put_right(kernel: Kernel) -> None:
