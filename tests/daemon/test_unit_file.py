@@ -34,7 +34,6 @@ def _about(said: str, unit: Path) -> list[str]:
     [
         ("Type", "notify"),
         ("ExecStart", "droplan run"),
-        ("ExecReload", "kill -HUP $MAINPID"),
         ("Restart", "always"),
         ("RestartPreventExitStatus", "77 78"),
         ("WatchdogSec", "2min"),
@@ -49,6 +48,11 @@ def _about(said: str, unit: Path) -> list[str]:
 def test_the_unit_says_what_the_daemon_relies_on(key: str, expected: str) -> None:
     """Exit codes that no restart mends, the watchdog, the credential, the folders, the one capability."""
     assert expected == _unit()["Service"][key]
+
+
+def test_a_reload_is_a_sighup() -> None:
+    """Whoever sends it."""
+    assert "kill -HUP $MAINPID" in _unit()["Service"]["ExecReload"]
 
 
 def test_what_would_break_it_is_not_there() -> None:
