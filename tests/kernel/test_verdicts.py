@@ -337,8 +337,8 @@ def test_a_container_may_open_connections(published: Wires) -> None:
 @pytest.fixture
 def kernel_log() -> "Iterator[int]":
     """The kernel's log from now on, with the lines of every namespace."""
-    before = _LOG_EVERYWHERE.read_text()
     try:
+        before = _LOG_EVERYWHERE.read_text()
         _LOG_EVERYWHERE.write_text("1")
         log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
