@@ -146,6 +146,8 @@ class NftBackend:
         batch = _Batch(self._table, {name: list(places) for name, places in layout.places.items()})
         for index, change in enumerate(plan.changes):
             batch.add(index, change)
+        if not batch.requests:
+            return  # elements of no number; a batch without messages gets no answer
         self._layout = None
         try:
             self._socket.transact(batch.requests, at)

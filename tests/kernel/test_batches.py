@@ -142,6 +142,14 @@ def test_an_empty_plan_writes_nothing(kernel: Kernel) -> None:
     assert generation == kernel.generation()
 
 
+def test_no_elements_are_no_commit(kernel: Kernel) -> None:
+    """A Change of no elements sends nothing, and does not wait for an answer to it."""
+    kernel.become(SMALL)
+    generation = kernel.generation()
+    kernel.commit(_add())
+    assert generation == kernel.generation()
+
+
 def _descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from droplan_daemon.backends.nft_text import render
+from droplan_daemon.model.ruleset import Action, Chain, Interface, Rule, Verdict, ruleset
 from tests.kernel.ground import SMALL, Kernel, hosts
 from tests.strategies import rulesets
 
@@ -99,6 +100,15 @@ def test_the_script_of_nothing_removes_the_table(kernel: Kernel, before: str) ->
     _load(kernel, None)
     assert kernel.holds() is None
     assert [] == kernel.dump()
+
+
+@pytest.mark.parametrize("name", ["eth*", "*", "e'h", "e;h", "e#h", "e$h", "e\\h", "é", "a-very-long-nam"])
+def test_odd_names_of_interfaces_mean_themselves(kernel: Kernel, name: str) -> None:
+    """Whatever the kernel lets an interface be called, the script means that one interface."""
+    rule = Rule("odd", (Interface(name),), verdict=Verdict(Action.DROP))
+    wanted = ruleset((), (Chain("judge", None, (rule,)),))
+    _load(kernel, wanted)
+    assert wanted == kernel.holds()
 
 
 def test_loading_twice_is_loading_once(kernel: Kernel) -> None:

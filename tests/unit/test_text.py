@@ -32,6 +32,7 @@ from tests.strategies import rulesets
 
 WORDS: list[tuple[Match, str]] = [
     (Interface("eth1"), 'iifname "eth1"'),
+    (Interface("eth*"), 'iifname "eth\\*"'),
     (Interface("eth1", outbound=True), 'oifname "eth1"'),
     (State(frozenset({CtState.RELATED, CtState.ESTABLISHED})), "ct state established,related"),
     (
