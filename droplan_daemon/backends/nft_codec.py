@@ -15,7 +15,7 @@ Source: linux/netfilter/nf_tables.h.
 from dataclasses import dataclass
 from typing import Any
 
-from droplan_daemon.lean import bare
+from droplan_daemon.lean import bare, stand_in
 from droplan_daemon.model.addresses import Family
 from droplan_daemon.model.ruleset import Action, AddressSet, Chain, Foreign, Hook, HookPoint, Rule, SetKind
 
@@ -34,7 +34,8 @@ from .nft_wire import (
     text_of,
 )
 
-with bare("pyroute2"):
+# Of its sockets only the names are needed here, as bases of classes that we do not use.
+with bare("pyroute2"), stand_in("pyroute2.netlink.nlsocket", NetlinkSocket=object, AsyncNetlinkSocket=object):
     from pyroute2.netlink.nfnetlink.nftsocket import nft_chain_msg, nft_set_msg, nft_table_msg
 
 (

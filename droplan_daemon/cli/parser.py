@@ -52,7 +52,8 @@ def parse(argv: "Sequence[str]") -> argparse.Namespace:
     for offline in (plan, show, peers):
         offline.add_argument("--fleet", type=Path, metavar="FILE", help="the fleet, instead of the API's")
         offline.add_argument("--as", dest="name", metavar="NAME", help="name or id of the Droplet to be")
-    commands.add_lab(found)
+    if list(argv[:1]) != ["run"]:  # a daemon carries no lab
+        commands.add_lab(found)
     return parser.parse_args(argv)
 
 

@@ -4,7 +4,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from droplan_daemon.checkpoint import StateFiles
+from droplan_daemon.lean import stand_in
+
+# For its first model pydantic searches all that is installed for plugins: 0.6 MB to find none, and
+# one that it found would be shown what is validated, the configuration for instance.
+with stand_in("importlib.metadata", entry_points=lambda **_: ()):
+    from droplan_daemon.checkpoint import StateFiles
+
 from droplan_daemon.clock import SystemClock
 from droplan_daemon.daemon import Parts
 from droplan_daemon.errors import HostUnknown

@@ -5,7 +5,6 @@ value of the file is repeated only when it is short text under a key that holds 
 """
 
 from datetime import date, datetime, time
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from droplan_daemon.errors import Problem
@@ -98,7 +97,7 @@ def _better(key: Key, value: Any) -> str:
         return f"write `{name} = {'true' if written in _YES else 'false'}`"
     if key.words.startswith("a duration"):
         return f'write `{name} = "{written}s"`' if written.isdecimal() else ""
-    close = get_close_matches(written, key.words.split('"')[1::2], 1)
+    close = _nearest(written, key.words.split('"')[1::2])
     return f'did you mean "{close[0]}"?' if close else ""
 
 
@@ -119,10 +118,10 @@ def _unknown(path: tuple[str, ...], value: Any) -> tuple[str, str]:
 
 def _meant(name: str, section: str, *, table: bool) -> str:
     if table:
-        close = get_close_matches(name.lower(), sections(), 1)
+        close = _nearest(name.lower(), sections())
         return f"did you mean [{close[0]}]?" if close else f"known: {_listed(sections())}"
     homes = _homes()
-    close = [name] if name in homes else get_close_matches(name.lower(), homes, 1)
+    close = [name] if name in homes else _nearest(name.lower(), homes)
     if not close:
         here = [leaf for leaf, places in homes.items() if section in places]
         return _NEVER_HERE if holds_secret(name) else f"known here: {_listed(here)}"
@@ -151,3 +150,10 @@ def _shown_key(path: tuple[str, ...]) -> str:
 
 def _shown(name: str) -> str:
     return mask(cut(escape(name), 60), doubtful=True)
+
+
+def _nearest(word: str, possible: "Iterable[str]") -> list[str]:
+    """The nearest of the possible words, if one is near."""
+    from difflib import get_close_matches  # noqa: PLC0415 - for a mistake alone: 0.3 MB
+
+    return get_close_matches(word, list(possible), 1)
