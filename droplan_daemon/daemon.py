@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigInvalid, Fatal, Retry
+from .lean import give_back
 from .pacing import backoff, next_poll, retry_wait
 from .reconcile import Cycle, Failed, Outcome, Refused
 
@@ -132,6 +133,7 @@ class Daemon:
             return
         wait = self._wait_after(outcome)
         self._herald.outcome(outcome, wait, self._parts.cycle.source.budget)
+        give_back()
         await self._idle(wait, watching)
 
     async def _cycle(self) -> Outcome | None:

@@ -8,7 +8,6 @@ Laws:
    swapped in the same transaction.
 """
 
-from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 from .model.plan import (
@@ -144,4 +143,8 @@ def _inserted_rules(old: "Chain | None", new: "Chain") -> "Iterator[Change]":
 
 def _opcodes(old: "Chain | None", new: "Chain | None") -> "Sequence[tuple[str, int, int, int, int]]":
     before, after = (chain.rules if chain else () for chain in (old, new))
+    if before == after:
+        return ()
+    from difflib import SequenceMatcher  # noqa: PLC0415 - 0.3 MB, and rules hardly ever change
+
     return SequenceMatcher(None, before, after, autojunk=False).get_opcodes()

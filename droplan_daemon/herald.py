@@ -121,13 +121,13 @@ class Herald:
             self._standing,
             world=world,
             verified_at=now,
-            denied=report.denied_counts(self._standing.policy, outcome),
+            denied=report.denied_counts(outcome),
         )
         self._say(*report.membership(before, world))
         if before is None or before.warnings != world.warnings:
             self._say(*(("warning", "policy.warning", {"message": text}) for text in world.warnings))
         if isinstance(outcome, Committed):
-            self._say(report.changes(outcome))
+            self._say(report.changes(before, outcome))
         if self._remembered != world.host:
             self._remember(world.host)
         if not self._ready:

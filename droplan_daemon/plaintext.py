@@ -6,6 +6,10 @@ What comes out of `mask` has nothing in it that looks like a DigitalOcean token.
 """
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MASK = "***"
 
@@ -36,3 +40,10 @@ def mask(text: str, *, doubtful: bool = False) -> str:
     """Text without tokens; `doubtful`: without anything that might be some other maker's key."""
     text = _TOKEN.sub(MASK, text)
     return _KEY.sub(MASK, text) if doubtful else text
+
+
+def nearest(word: str, known: "Iterable[str]") -> str:
+    """The known word that is most like this one; empty when none is near."""
+    from difflib import get_close_matches  # noqa: PLC0415 - for a mistake alone: 0.3 MB
+
+    return next(iter(get_close_matches(word, list(known), 1)), "")

@@ -12,7 +12,7 @@ What blocks (the kernel) runs in a thread, so that the loop above stays alive.
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .diff import diff
@@ -156,7 +156,7 @@ class Cycle:
     async def _carry_out(self, prospect: Prospect) -> Unchanged | Committed:
         world, plan, before = prospect.world, prospect.plan, prospect.observation
         if not plan:
-            return Unchanged(world, before)
+            return Unchanged(world, _without_copy(before, world))
         with suppress(CommitUnknown):  # a lost answer says nothing; what is read back does
             await asyncio.to_thread(self.backend.commit, plan, before.generation)
         return Committed(world, await self._verified(world), plan)
@@ -166,8 +166,13 @@ class Cycle:
         for _ in range(2):
             observation = await asyncio.to_thread(self.backend.observe)
             if observation.ruleset == world.desired:
-                return observation
+                return _without_copy(observation, world)
         raise CommitUnknown("the ruleset read back is not the one that was written", reason="mismatch")
+
+
+def _without_copy(observation: "Observation", world: World) -> "Observation":
+    """The observation of the desired Ruleset: an Outcome is kept, and need not hold that twice."""
+    return replace(observation, ruleset=world.desired)
 
 
 def flush(backend: "Backend") -> bool:

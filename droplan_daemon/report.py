@@ -25,7 +25,8 @@ from .errors import (
 )
 from .model.addresses import format_address, format_element
 from .model.fleet import InterfaceKind
-from .policy.compile import DENIED, chain_name, managed_interface
+from .model.policy import Direction
+from .policy.compile import DENIED, places
 from .reconcile import Committed, Failed, Outcome, Refused, Unchanged, World
 
 if TYPE_CHECKING:
@@ -105,9 +106,16 @@ def _told(event: str, droplets: "list[Droplet]") -> "Iterator[Event]":
         )
 
 
-def changes(outcome: Committed) -> Event:
-    """That rules or members were written; which, is in `droplan plan` and the debug log."""
-    return "debug", "ruleset.committed", {"changes": len(outcome.plan.changes), "plan": str(outcome.plan)}
+def changes(before: World | None, outcome: Committed) -> Event:
+    """That rules or members were written; which, is in `droplan plan` and the debug log.
+
+    Where the same Ruleset as before had to be written again, somebody else had changed it.
+    """
+    count = len(outcome.plan.changes)
+    if before is not None and before.desired == outcome.world.desired:
+        message = "somebody else had changed droplan's table; it is again as it should be"
+        return "warning", "ruleset.repaired", {"changes": count, "message": message}
+    return "debug", "ruleset.committed", {"changes": count, "plan": str(outcome.plan)}
 
 
 def trouble(error: DroplanError, age: float | None) -> Event:
@@ -142,7 +150,7 @@ def _headline(standing: Standing, budget: "Budget | None", now: float) -> "Itera
         yield "not enforcing yet"
     else:
         peers = _count(len(world.peers), "peer")
-        yield f"{verb(standing.policy)} {peers} ({_scope(standing.policy, world)})"
+        yield f"{verb(world.policy)} {peers} ({_scope(world.policy, world)})"
         yield f"last good poll {span(now - standing.verified_at)} ago"
     if isinstance(standing.outcome, Refused | Failed):
         yield f"now failing: {standing.outcome.error}"
@@ -179,13 +187,15 @@ def span(seconds: float) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
-def denied_counts(policy: "Policy", outcome: Good) -> tuple[tuple[str, int], ...]:
-    """Packets denied so far, by interface name."""
-    host, counters = outcome.world.host, outcome.observation.counters
+def denied_counts(outcome: Good) -> tuple[tuple[str, int], ...]:
+    """Packets denied so far, by interface name; ` out` is added for what was not let out."""
+    world, counters = outcome.world, outcome.observation.counters
     return tuple(
-        (name, counters.get((chain_name(kind), DENIED), 0))
-        for kind in InterfaceKind
-        if (name := managed_interface(policy, host, kind))
+        (
+            place.interface if place.direction is Direction.INBOUND else f"{place.interface} out",
+            counters.get((place.chain, DENIED), 0),
+        )
+        for place in places(world.policy, world.host)
     )
 
 
@@ -195,7 +205,7 @@ def as_dict(standing: Standing, budget: "Budget | None", now: float) -> dict[str
     return {
         "headline": headline(standing, budget, now),
         "time": now,
-        "mode": standing.policy.mode.value,
+        "mode": (world.policy if world else standing.policy).mode.value,
         "outcome": type(standing.outcome).__name__.lower() if standing.outcome else None,
         "error": _error(standing.outcome),
         "config_error": standing.config_error or None,

@@ -45,12 +45,22 @@ def examine(policy: "Policy", fleet: "Fleet", host: "Host", previous: "Fleet | N
     if own is None:
         raise Refusal(
             f"this Droplet (id {host.droplet_id}) is not among the {len(fleet.droplets)} of the answer: "
-            "is the token of another account or team?",
+            f"is the token of another account or team?{unread(fleet)}",
             reason="self_missing",
         )
     view = scene(carried, own, peer_droplets(policy.peers, carried, own))
     require(policy, carried, host, view)
     return Evidence(carried, own, view, hold_removals=unknown)
+
+
+def unread(fleet: "Fleet") -> str:
+    """Half a sentence about entries that were left out; empty when there are none."""
+    if not fleet.skipped:
+        return ""
+    first = fleet.skipped[0]
+    return (
+        f"; entries that could not be read: {len(fleet.skipped)}, the first (id {first.id}): {first.reason}"
+    )
 
 
 def _carry(fleet: "Fleet", previous: "Fleet | None") -> "tuple[Fleet, bool]":

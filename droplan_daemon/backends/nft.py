@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from droplan_daemon.effects import Generation, Observation
-from droplan_daemon.errors import CommitConflict
+from droplan_daemon.errors import CommitConflict, CommitUnknown
 from droplan_daemon.model.ruleset import PortMap, Ruleset, SetKind, ruleset
 
 from . import nft_codec as codec
@@ -63,6 +63,8 @@ class NftBackend:
                 found, rules = self._read()
             except DumpInterruptedError:
                 continue
+            except ValueError as error:
+                raise CommitUnknown("the kernel's ruleset could not be read", reason="garbled") from error
             if self._socket.generation() == before:
                 return self._remember(before, found, rules)
         raise CommitConflict("the kernel's ruleset kept changing while it was read")
@@ -138,6 +140,8 @@ class NftBackend:
         batch = Batch(self._table, {name: list(places) for name, places in layout.places.items()})
         for index, change in enumerate(plan.changes):
             batch.add(index, change)
+        if not batch.requests:
+            return  # elements of no number; a batch without messages gets no answer
         self._layout = None
         try:
             self._socket.transact(batch.requests, at)

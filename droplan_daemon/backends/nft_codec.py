@@ -6,15 +6,16 @@ Laws:
 3. A dump that cannot be understood yields a Foreign match or an odd flag, never an
    exception and never something that looks like ours.
 
-Tables, chains and sets go through pyroute2's message classes; rules and elements, which are
-many, through `nft_attrs` and `nft_wire`. Source: linux/netfilter/nf_tables.h.
+Tables, chains and sets are written by pyroute2's message classes; rules and elements, which are
+many, by `nft_attrs` and `nft_wire`. Dumps are read here: pyroute2's decoders fail on attributes
+that they do not know, and number the flags of a chain one too low.
+Source: linux/netfilter/nf_tables.h.
 """
 
-import struct
 from dataclasses import dataclass
 from typing import Any
 
-from droplan_daemon.lean import bare
+from droplan_daemon.lean import bare, stand_in
 from droplan_daemon.model.addresses import Family
 from droplan_daemon.model.ruleset import Action, AddressSet, Chain, Foreign, Hook, HookPoint, Rule, SetKind
 
@@ -33,7 +34,8 @@ from .nft_wire import (
     text_of,
 )
 
-with bare("pyroute2"):
+# Of its sockets only the names are needed here, as bases of classes that we do not use.
+with bare("pyroute2"), stand_in("pyroute2.netlink.nlsocket", NetlinkSocket=object, AsyncNetlinkSocket=object):
     from pyroute2.netlink.nfnetlink.nftsocket import nft_chain_msg, nft_set_msg, nft_table_msg
 
 (
@@ -42,25 +44,27 @@ with bare("pyroute2"):
 ) = range(17)  # fmt: skip
 
 Attrs = list[tuple[str, Any]]
-Fields = dict[str, Any]
+Fields = dict[int, bytes]
 
 CREATE = NLM_F_CREATE | NLM_F_EXCL
 _KEY_TYPE = {Family.IPV4: 7, Family.IPV6: 8}  # nftables' datatype.h: TYPE_IPADDR, TYPE_IP6ADDR
 _INET_SERVICE = 13  # TYPE_INET_SERVICE
 _VERDICT_TYPE = 0xFFFFFF00  # NFT_DATA_VERDICT
-_MAP_FLAGS = frozenset({"NFT_SET_INTERVAL", "NFT_SET_MAP"})
 _BIG_ENDIAN = b"\x02\x00\x00\x00"  # nftables' datatype.h: BYTEORDER_BIG_ENDIAN, in host order
 _HOOKNUM = {point: number for number, point in enumerate(HookPoint)}
 _POLICY = {Action.DROP: 0, Action.ACCEPT: 1}
-_TABLE, _CHAIN_NAME, _SET_NAME = 1, 3, 2  # NFTA_*_TABLE is 1 in each
+_TABLE, _TABLE_FLAG_BITS = 1, 2  # NFTA_*_TABLE is 1 in each
+_CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE, _CHAIN_FLAGS = 3, 4, 5, 7, 10
+_HOOK_NUMBER, _HOOK_PRIORITY = 1, 2
+_SET_NAME, _SET_FLAGS, _SET_KEY_TYPE, _SET_KEY_LEN, _SET_DESC, _SET_DESC_SIZE = 2, 3, 4, 5, 9, 1
 _RULE_CHAIN, _RULE_HANDLE, _RULE_EXPRESSIONS, _RULE_POSITION, _RULE_ID, _RULE_POSITION_ID = 2, 3, 4, 6, 9, 10
 _TABLE_USERDATA, _RULE_USERDATA = 6, 7
-_CHAIN_FLAGS, _CHAIN_BASE = 10, 1
+_CHAIN_BASE = 1  # NFT_CHAIN_BASE; what else a chain can be, droplan never makes
+_SET_INTERVAL, _SET_MAP = 4, 8  # NFT_SET_*
+_SET_DATA_TYPE = 6
 # NFTA_SET_*: DATA_TYPE, TIMEOUT, OBJ_TYPE, EXPR, EXPRESSIONS. A lookup may fail by them, or end by itself.
 _SET_BEYOND_KEYS = frozenset({6, 11, 15, 17, 18})
 _TABLE_FLAGS = {1: "dormant", 2: "owner", 4: "persist"}
-# What a malformed attribute makes of pyroute2's decoders.
-_UNREADABLE = (struct.error, ValueError, KeyError, IndexError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,7 @@ def new_map(table: str, name: str, number: int) -> Request:
     attrs: Attrs = [
         ("NFTA_SET_TABLE", table),
         ("NFTA_SET_NAME", name),
-        ("NFTA_SET_FLAGS", _MAP_FLAGS),
+        ("NFTA_SET_FLAGS", {"NFT_SET_INTERVAL", "NFT_SET_MAP"}),
         ("NFTA_SET_KEY_TYPE", _INET_SERVICE),
         ("NFTA_SET_KEY_LEN", 2),
         ("NFTA_SET_DATA_TYPE", _VERDICT_TYPE),
@@ -219,15 +223,15 @@ def get_elements(table: str, name: str) -> Request:
 
 def read_table(body: bytes) -> tuple[str, frozenset[str], str]:
     """(name, flags, comment) of a table."""
-    found = _decode(nft_table_msg, body)
-    flags = found.get("NFTA_TABLE_FLAGS", 0)
+    found = _fields(body)
+    flags = _number(found, _TABLE_FLAG_BITS) or 0
     names = {_TABLE_FLAGS.get(bit, f"flag-{bit}") for bit in (1 << n for n in range(32)) if flags & bit}
-    return found.get("NFTA_TABLE_NAME", ""), frozenset(names), _comment(body, _TABLE_USERDATA)
+    return text_of(found.get(_TABLE, b"")), frozenset(names), _comment(found.get(_TABLE_USERDATA))
 
 
 def chain_names(body: bytes) -> tuple[str, str]:
     """(table, name) of a chain, of whatever table and kind."""
-    found = dict(attributes(body[4:]))
+    found = _fields(body)
     return text_of(found.get(_TABLE, b"")), text_of(found.get(_CHAIN_NAME, b""))
 
 
@@ -237,51 +241,51 @@ def read_chain(body: bytes) -> Chain | None:
     Such are a chain inside a rule (the kernel removes it with the rule, and by no other way),
     one that hardware runs, and one at a hook of a device.
     """
-    found = _decode(nft_chain_msg, body)
-    flags = int.from_bytes(dict(attributes(body[4:])).get(_CHAIN_FLAGS, b""), "big")
-    if "NFTA_CHAIN_NAME" not in found or flags & ~_CHAIN_BASE:
+    found = _fields(body)
+    if _CHAIN_NAME not in found or (_number(found, _CHAIN_FLAGS) or 0) & ~_CHAIN_BASE:
         return None
-    if "NFTA_CHAIN_HOOK" not in found:
-        return Chain(found["NFTA_CHAIN_NAME"])
-    hook = _hook(found)
-    return Chain(found["NFTA_CHAIN_NAME"], hook) if hook else None
+    name, hook = text_of(found[_CHAIN_NAME]), _hook(found)
+    return Chain(name, hook) if hook or _CHAIN_HOOK not in found else None
 
 
 def _hook(found: Fields) -> Hook | None:
-    place = dict(found["NFTA_CHAIN_HOOK"]["attrs"])
-    point = next((p for p, number in _HOOKNUM.items() if number == place.get("NFTA_HOOK_HOOKNUM")), None)
-    policy = next((a for a, number in _POLICY.items() if number == found.get("NFTA_CHAIN_POLICY")), None)
+    place = dict(attributes(found.get(_CHAIN_HOOK, b"")))
+    point = next((p for p, number in _HOOKNUM.items() if number == _number(place, _HOOK_NUMBER)), None)
+    policy = next((a for a, number in _POLICY.items() if number == _number(found, _CHAIN_POLICY)), None)
     if point is None or policy is None:
         return None
-    return Hook(point, place.get("NFTA_HOOK_PRIORITY", 0), policy, found.get("NFTA_CHAIN_TYPE", ""))
+    priority = int.from_bytes(place.get(_HOOK_PRIORITY, b""), "big", signed=True)
+    return Hook(point, priority, policy, text_of(found.get(_CHAIN_TYPE, b"")))
 
 
 def read_set(body: bytes) -> AddressSet | None:
     """A set without its elements; None for one of a kind that droplan never makes."""
-    found = _decode(nft_set_msg, body)
-    family = next((f for f, kind in _KEY_TYPE.items() if kind == found.get("NFTA_SET_KEY_TYPE")), None)
-    flags = set(found.get("NFTA_SET_FLAGS", ()))
-    if family is None or flags - {"NFT_SET_INTERVAL"} or found.get("NFTA_SET_KEY_LEN") != family.width:
+    found = _fields(body)
+    family = next((f for f, kind in _KEY_TYPE.items() if kind == _number(found, _SET_KEY_TYPE)), None)
+    flags = _number(found, _SET_FLAGS) or 0
+    if family is None or flags & ~_SET_INTERVAL or _number(found, _SET_KEY_LEN) != family.width:
         return None
-    if _SET_BEYOND_KEYS & {kind for kind, _ in attributes(body[4:])}:
+    if _SET_NAME not in found or _SET_BEYOND_KEYS & found.keys():
         return None
     kind = SetKind.RANGES if flags else SetKind.HOSTS
-    capacity = dict(found.get("NFTA_SET_DESC", {"attrs": ()})["attrs"]).get("NFTA_SET_DESC_SIZE", 0)
-    return AddressSet(found["NFTA_SET_NAME"], family, kind, capacity)
+    capacity = _number(dict(attributes(found.get(_SET_DESC, b""))), _SET_DESC_SIZE) or 0
+    return AddressSet(text_of(found[_SET_NAME]), family, kind, capacity)
 
 
 def read_map(body: bytes) -> str | None:
     """The name of a verdict map of ports; None for any other set."""
-    found = _decode(nft_set_msg, body)
-    types = found.get("NFTA_SET_KEY_TYPE"), found.get("NFTA_SET_DATA_TYPE")
-    if types != (_INET_SERVICE, _VERDICT_TYPE) or set(found.get("NFTA_SET_FLAGS", ())) != _MAP_FLAGS:
+    found = _fields(body)
+    types = _number(found, _SET_KEY_TYPE), _number(found, _SET_DATA_TYPE)
+    flags = _SET_INTERVAL | _SET_MAP
+    if types != (_INET_SERVICE, _VERDICT_TYPE) or _number(found, _SET_FLAGS) != flags:
         return None
-    return str(found["NFTA_SET_NAME"])
+    beyond = (_SET_BEYOND_KEYS - {_SET_DATA_TYPE}) & found.keys()
+    return text_of(found[_SET_NAME]) if _SET_NAME in found and not beyond else None
 
 
 def read_name(body: bytes) -> str:
     """The name of a set, whatever its kind."""
-    return text_of(dict(attributes(body[4:])).get(_SET_NAME, b""))
+    return text_of(_fields(body).get(_SET_NAME, b""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,29 +300,28 @@ class ObservedRule:
 
 def read_rule(body: bytes) -> ObservedRule:
     """A rule of ours, or one with a Foreign match when it cannot be understood."""
-    found, name = dict(attributes(body[4:])), _comment(body, _RULE_USERDATA)
+    found = _fields(body)
+    name = _comment(found.get(_RULE_USERDATA))
     chain, handle = text_of(found.get(_RULE_CHAIN, b"")), number_of(found.get(_RULE_HANDLE, b""))
     try:
         pairs = [read(element) for _, element in attributes(found[_RULE_EXPRESSIONS])]
         rule = ex.decode(name, tuple(expr for expr, _ in pairs))
-    except _UNREADABLE as error:
+    except (ValueError, KeyError) as error:
         return ObservedRule(chain, handle, Rule(name, (Foreign(f"unreadable: {error!r}"[:200]),)), 0)
     return ObservedRule(chain, handle, rule, sum(packets for _, packets in pairs))
 
 
-def _decode(kind: Any, body: bytes) -> Fields:
-    """Attributes of a dumped message by name; what cannot be decoded is left out."""
-    message = kind(struct.pack("=IHHII", 16 + len(body), 0, 0, 0, 0) + body)
-    try:
-        message.decode()
-        return dict(message["attrs"])
-    except _UNREADABLE:
-        return {}
+def _fields(body: bytes) -> Fields:
+    """Attributes of a dumped message by number; ValueError when their lengths do not add up."""
+    return dict(attributes(body[4:]))
 
 
-def _comment(body: bytes, kind: int) -> str:
-    """The comment in the user data of a message: type 0, length, text with NUL."""
-    for found, data in attributes(body[4:]):
-        if found == kind and data[:1] == b"\0" and len(data) > len("tl"):
-            return text_of(data[2 : 2 + data[1]])
+def _number(found: Fields, kind: int) -> int | None:
+    return number_of(found[kind]) if kind in found else None
+
+
+def _comment(userdata: bytes | None) -> str:
+    """The comment in user data: type 0, length, text with NUL."""
+    if userdata and userdata[:1] == b"\0" and len(userdata) > len("tl"):
+        return text_of(userdata[2 : 2 + userdata[1]])
     return ""

@@ -258,8 +258,8 @@ def _read_match(reading: _Reading, exprs: Exprs) -> tuple[Exprs] | None:
         case [Payload("NETWORK", offset), Lookup(name), *rest] if reading.family:
             kind = From if offset == _SOURCE_OFFSET[reading.family] else To
             reading.matches.append(kind(name, reading.family))
-        case [Meta("L4PROTO"), Cmp("EQ", code), *_] if code[0] in set(Protocol):
-            reading.protocol = Protocol(code[0])
+        case [Meta("L4PROTO"), Cmp("EQ", code), *_] if int.from_bytes(code, "big") in set(Protocol):
+            reading.protocol = Protocol(int.from_bytes(code, "big"))
             return _read_transport(reading, exprs[2:])
         case _:
             return None

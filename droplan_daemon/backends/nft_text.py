@@ -130,7 +130,8 @@ def _dispatch(rule: "Rule", verdict: Dispatch) -> str:
 def _match(item: Match) -> str:
     match item:
         case Interface(name, outbound):
-            return f'{"oifname" if outbound else "iifname"} "{name}"'
+            exact = name.replace("*", "\\*")  # to nft(8) a bare asterisk at the end is any ending
+            return f'{"oifname" if outbound else "iifname"} "{exact}"'
         case State(states):
             return f"ct state {','.join(s.name.lower() for s in _STATE_ORDER if s in states)}"
         case Reply():

@@ -56,7 +56,8 @@ def parse(argv: "Sequence[str]") -> argparse.Namespace:
     for offline in (check, plan, show, peers, explain):
         offline.add_argument("--fleet", type=Path, metavar="FILE", help="the fleet, instead of the API's")
         offline.add_argument("--as", dest="name", metavar="NAME", help="name or id of the Droplet to be")
-    commands.add_lab(found)
+    if list(argv[:1]) != ["run"]:  # a daemon carries no lab
+        commands.add_lab(found)
     return parser.parse_args(argv)
 
 

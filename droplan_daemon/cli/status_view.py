@@ -129,6 +129,6 @@ def _budget_rows(told: dict[str, Any], now: float) -> "Iterator[tuple[str, str]]
     if budget:
         left = f"{budget['remaining']:,} of {budget['limit']:,} requests left this hour"
         yield "budget", f"{left}, {budget['spent_by_last_poll']} spent by the last poll"
-    if told.get("next_poll_at"):
+    if told.get("next_poll_at") and _is_alive(told["pid"]):
         wait = told["next_poll_at"] - now
         yield "next poll", f"in {report.span(wait)}" if wait > 0 else "now"

@@ -4,7 +4,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from droplan_daemon.checkpoint import StateFiles
+from droplan_daemon.lean import stand_in
+
+# For its first model pydantic searches all that is installed for plugins: 0.6 MB to find none, and
+# one that it found would be shown what is validated, the configuration for instance.
+with stand_in("importlib.metadata", entry_points=lambda **_: ()):
+    from droplan_daemon.checkpoint import StateFiles
+
 from droplan_daemon.clock import SystemClock
 from droplan_daemon.daemon import Parts
 from droplan_daemon.errors import HostUnknown
@@ -15,6 +21,7 @@ from droplan_daemon.policy.scene import scene
 from droplan_daemon.policy.uses import may_be_managed, needs_networks
 from droplan_daemon.policy.warnings import everywhere, warnings
 from droplan_daemon.reconcile import Cycle
+from droplan_daemon.safety import unread
 from droplan_daemon.settings import Settings, SourceKind, load
 from droplan_daemon.sources.file import FileSource, changes
 
@@ -113,7 +120,7 @@ class Given:
         """The Droplet of that name or id. Raises HostUnknown."""
         found = fleet.named(self.name) or _numbered(fleet, self.name)
         if not found:
-            message = f"no Droplet of the fleet is called '{self.name}' ({_some_names(fleet)})"
+            message = f"no Droplet of the fleet is called '{self.name}' ({_some_names(fleet)}){unread(fleet)}"
             raise HostUnknown(message, reason="not_in_fleet")
         if len(found) > 1:
             ids = ", ".join(str(droplet.id) for droplet in found)

@@ -12,7 +12,10 @@
 Rooms, each knowing only those before it: `catalogue`, `account`, `allocation`, `world` (what
 exists) / `delivery`, `messages` (the wire, as values) / `scopes`, `limits`, `rendering`,
 `problems`, `listing`, `creation`, `api` (what DigitalOcean answers) / `faults`,
-`control`, `digitalocean`, `metadata` (Applications) / `server`, `authority` (sockets and TLS).
+`control`, `digitalocean`, `metadata` (Applications) / `server`, `authority` (sockets and TLS) /
+`netns`, `topology`, `wiring`, `tutorial` (machines on wires) / `talk`, `probe`, `reach`, `table` (who
+reaches whom) / `site`, `daemons` (a protected fleet) / `demo`, `up`, `running`, `cli` (commands).
 
-Law: nothing outside `cli` imports the lab, and the lab needs nothing of the daemon.
+Law: nothing outside `cli` imports the lab; of the daemon it uses the errors and the settings'
+reading of the environment, and otherwise runs it as a program.
 """

@@ -46,7 +46,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     lab = subparsers.add_parser(
         "lab",
         help="an emulated fleet: the demonstration, and a place to try a policy",
-        description="An emulated DigitalOcean and a fleet of network namespaces on this machine. "
+        description="An emulated DigitalOcean and a fleet of network namespaces on this machine.\n"
         "Runs as root, or as an ordinary user where the kernel allows user namespaces.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -7,6 +7,7 @@ after that the connection ends.
 import asyncio
 import socket
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -124,4 +125,6 @@ class Connection:
 
     def abort(self) -> None:
         """End the connection now, whatever the client does; nothing happens to one that is closed."""
-        self._writer.transport.abort()
+        # Python 3.11's TLS transport has nothing left to abort after a clean close, and says so.
+        with suppress(AttributeError):
+            self._writer.transport.abort()

@@ -8,6 +8,7 @@ Laws:
 
 from typing import TYPE_CHECKING
 
+from droplan_daemon.model.addresses import Family
 from droplan_daemon.model.policy import PortProtocol, Ports
 from droplan_daemon.model.ruleset import Protocol
 
@@ -39,8 +40,17 @@ def of_ports(entries: "Iterable[Ports]") -> Openings:
 
 def of_transport(one: "Transport") -> Openings:
     """What a match of a Rule lets through, whatever the source port."""
-    first, last = one.destination or (0, _PORTS - 1)
-    return ((one.protocol * _PORTS + first, one.protocol * _PORTS + last),)
+    return of_port_range(one.protocol, *(one.destination or (0, _PORTS - 1)))
+
+
+def of_port_range(protocol: int, first: int, last: int) -> Openings:
+    """These ports, inclusive, of a protocol by its IANA number."""
+    return ((protocol * _PORTS + first, protocol * _PORTS + last),)
+
+
+def of_icmp(family: Family, first: int, last: int) -> Openings:
+    """ICMP of a family with a type in this inclusive range."""
+    return of_port_range(Protocol.ICMP if family is Family.IPV4 else Protocol.ICMPV6, first, last)
 
 
 def without(one: Openings, other: Openings) -> Openings:

@@ -8,12 +8,12 @@ Laws:
 """
 
 from bisect import bisect
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from droplan_daemon.model.fleet import InterfaceKind
 from droplan_daemon.model.policy import Allow
 from droplan_daemon.model.selector import And, Kind, Not, Or, Term, joined, negated, terms
+from droplan_daemon.plaintext import nearest
 
 from .effective import concerns, effective
 from .peers import peer_droplets
@@ -149,8 +149,8 @@ def _no_tag(tag: str, scene: "Scene") -> str:
 
 
 def _nearest(name: str, known: "Iterable[str]") -> str:
-    close = get_close_matches(name, _around(name, sorted(known)), n=1)
-    return f"; the nearest that exists is '{close[0]}'" if close else ""
+    close = nearest(name, _around(name, sorted(known)))
+    return f"; the nearest that exists is '{close}'" if close else ""
 
 
 def _around(name: str, known: list[str], most: int = 128) -> list[str]:

@@ -4,11 +4,11 @@ Law: as in `forms`. Selectors come out parsed, so nothing of their syntax is lef
 """
 
 import re
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from droplan_daemon.model.policy import Lifeline, PortProtocol, Ports
 from droplan_daemon.model.selector import ADDRESS_KINDS, Kind, Or, Term, joined, terms
+from droplan_daemon.plaintext import nearest
 from droplan_daemon.policy.pick import bounded
 from droplan_daemon.policy.selector import SelectorError, parse
 
@@ -115,14 +115,13 @@ def _meant(written: str, error: SelectorError) -> str:
     if operator := _OPERATORS.get(lower) or (lower if lower in {"and", "or", "not"} else None):
         return "" if word == operator else f"write `{operator}`"
     kind, sign, value = re.match(r"([^:=]*)([:=]?)(.*)", lower).groups()  # type: ignore[union-attr]
-    if sign and kind and (close := get_close_matches(kind, _NAMED, 1)):
-        return (
-            f"did you mean `{close[0]}:{value}`?" if close[0] != kind or sign != ":" or word != lower else ""
-        )
+    if sign and kind and (close := nearest(kind, _NAMED)):
+        right = close == kind and sign == ":" and word == lower
+        return "" if right else f"did you mean `{close}:{value}`?"
     if re.fullmatch(r"[0-9.:/a-f-]*[0-9][0-9.:/a-f-]*", lower) and not sign:
         return "an address is written 203.0.113.7, a prefix 203.0.113.0/24"
-    if close := get_close_matches(lower, _WORDS, 1):
-        return f"did you mean `{close[0]}`?"
+    if close := nearest(lower, _WORDS):
+        return f"did you mean `{close}`?"
     return f"did you mean `tag:{word}` or `name:{word}`?" if re.fullmatch(r"[\w.-]+", word, re.ASCII) else ""
 
 
@@ -163,8 +162,8 @@ def _wrong_protocol(first: int, last: int, protocol: str) -> Exception:
     if protocol in _WITHOUT_NUMBER:
         return refuse(UNSUITABLE, f"has a port, and {protocol} has none", f'write "{protocol}"')
     span = f"{first}" if first == last else f"{first}-{last}"
-    close = get_close_matches(protocol, _NUMBERED, 1)
-    hint = f'did you mean "{span}/{close[0]}"?' if close else ""
+    close = nearest(protocol, _NUMBERED)
+    hint = f'did you mean "{span}/{close}"?' if close else ""
     reason = f"has the protocol `{protocol[:20]}`, and those with ports are tcp and udp"
     return refuse(UNSUITABLE, reason, hint or "for every protocol, leave `ports` out")
 

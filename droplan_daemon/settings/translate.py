@@ -5,11 +5,10 @@ value of the file is repeated only when it is short text under a key that holds 
 """
 
 from datetime import date, datetime, time
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from droplan_daemon.errors import Problem
-from droplan_daemon.plaintext import cut, escape, mask
+from droplan_daemon.plaintext import cut, escape, mask, nearest
 
 from .forms import LATER, UNSUITABLE
 from .keys import Key, header, keys, tables
@@ -114,8 +113,8 @@ def _better(key: Key, value: Any) -> str:
         return f"write `{name} = {'true' if written in _YES else 'false'}`"
     if key.words.startswith("a duration"):
         return f'write `{name} = "{written}s"`' if written.isdecimal() else ""
-    close = get_close_matches(written, key.words.split('"')[1::2], 1)
-    return f'did you mean "{close[0]}"?' if close else ""
+    close = nearest(written, key.words.split('"')[1::2])
+    return f'did you mean "{close}"?' if close else ""
 
 
 def _written(value: Any) -> str:
@@ -144,18 +143,18 @@ def _place(names: tuple[str, ...]) -> str:
 
 
 def _meant_table(name: str) -> str:
-    close = get_close_matches(name.lower(), tables(), 1)
+    close = nearest(name.lower(), tables())
     known = _listed(tables())
-    return f"did you mean {header(close[0])}?" if close else f"known: {known}"
+    return f"did you mean {header(close)}?" if close else f"known: {known}"
 
 
 def _meant(name: str, section: str) -> str:
     homes = _homes()
-    close = [name] if name in homes else get_close_matches(name.lower(), homes, 1)
-    if not close or (section == "override" and name in tables() and section not in homes[close[0]]):
+    close = name if name in homes else nearest(name.lower(), homes)
+    if not close or (section == "override" and name in tables() and section not in homes[close]):
         here = [key.name.rpartition(".")[2] for key in keys() if key.section == section]
         return _NEVER_HERE if holds_secret(name) else f"known here: {_listed(here)}"
-    meant, places = close[0], homes[close[0]]
+    meant, places = close, homes[close]
     if section in places:
         return f"did you mean `{meant}`?{f' {_NEVER_HERE}' if holds_secret(name) else ''}"
     where = " or ".join(f"in {header(place)}" if place else "before the first section" for place in places)

@@ -103,6 +103,7 @@ class DigitalOcean:
         self._spent = 0
         # Who was there in the last complete Fleet, by listing; see law 3.
         self._known: dict[_Question[Any], frozenset[Key]] = {}
+        self._before: tuple[Droplet, ...] = ()
 
     @property
     def budget(self) -> "Budget | None":
@@ -123,7 +124,7 @@ class DigitalOcean:
         await self._endpoint.aclose()
 
     async def _gathered(self) -> Fleet:
-        shared = Shared()
+        shared = Shared(self._before)
         questions: tuple[_Question[Any], ...] = (_ORDINARY, _GPUS)
         if self._want_networks:
             questions += (_VPCS, _PEERINGS)
@@ -138,6 +139,7 @@ class DigitalOcean:
             skipped=tuple(entry for listing in listings.values() for entry in listing.skipped),
         )
         self._known = {question: listing.keys for question, listing in listings.items()}
+        self._before = fleet.droplets
         return fleet
 
     async def _listing(self, question: _Question[T], shared: Shared) -> Listing[T]:

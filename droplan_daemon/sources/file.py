@@ -15,7 +15,7 @@ import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from droplan_daemon.errors import SourceDoubtful, SourceUnavailable
 from droplan_daemon.model.fleet import Fleet
@@ -91,11 +91,8 @@ class _Sections(BaseModel):
 
 
 def _sections(body: bytes) -> set[str]:
-    try:
-        return _Sections.model_validate_json(body).model_fields_set
-    except ValidationError:
-        # Not reached by a body that read_page accepted; strict_json says what is wrong, if it is.
-        return set(strict_json(body))
+    # A body that read_page accepted is a JSON object.
+    return _Sections.model_validate_json(body).model_fields_set
 
 
 def _whole(body: bytes, kind: Kind[T], shared: Shared) -> Listing[T]:

@@ -13,7 +13,7 @@ import asyncio
 import gc
 import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,8 @@ from droplan_daemon.lab.metadata import Metadata, fixed
 from droplan_daemon.lab.server import LabServer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from droplan_daemon.lab.account import LabDroplet
     from droplan_daemon.lab.world import World
 
@@ -86,7 +88,7 @@ class Prepared:
             and "type" not in request.query
         ):
             self.polls += 1
-            print(json.dumps({"poll": self.polls}), flush=True)
+            _say({"poll": self.polls})
             if self.polls == self._hold:
                 return replace(self._current(request), delay=HOLD)
         return self._current(request)
@@ -117,8 +119,13 @@ async def serve(droplets: int, folder: Path, *, latency: float, changing: bool, 
     gc.freeze()
     async with api, metadata:
         site = _site(own, api.url, metadata.url, authority.write(folder / "ca.pem"))
-        print(json.dumps({name: getattr(site, name) for name in Site.__slots__}), flush=True)
+        _say(asdict(site))
         await asyncio.to_thread(sys.stdin.read)
+
+
+def _say(what: "Mapping[str, object]") -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
 
 
 def _site(own: "LabDroplet", url: str, metadata_url: str, ca_file: Path) -> Site:

@@ -43,7 +43,7 @@ def ready_rows(effort: "Effort") -> "Iterator[Row]":
                 taken.append(daemon.start(api.site, interval="1h"))
                 daemon.stop()
     found = median(taken[1:])
-    note = "Process started to READY=1 received; the API takes 120 ms for each answer, the kernel holds the rules."
+    note = "From the process's start to READY=1 over its socket; the API takes 120 ms for each answer."
     yield at_most(Row("start to READY with 1,000 peers", seconds(found), note=note), found, 1.0, "1 s")
 
 

@@ -3,12 +3,12 @@
 Law: the same size gives the same fleet; peer n has the n-th address of 10.20.0.0/16.
 """
 
+from typing import TYPE_CHECKING
+
 from droplan_daemon.model.fleet import Droplet, Fleet, Vpc
 from droplan_daemon.model.host import Host
 from droplan_daemon.model.policy import Policy
 from droplan_daemon.policy.compile import compile_ruleset
-
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from droplan_daemon.model.addresses import Address

@@ -71,7 +71,7 @@ def _whole_commit(kernel: NftBackend, rounds: int) -> Row:
         f"nft -f {seconds(median(theirs))}",
         found,
     )
-    return at_most(row, found, 0.7, "0.7 ×")
+    return at_most(row, found, 0.7, "0.7 x")
 
 
 def _emptied(kernel: NftBackend) -> None:
@@ -156,4 +156,4 @@ def _read_back(kernel: NftBackend, rounds: int) -> Row:
         f"nft -j {seconds(median(theirs))}",
         found,
     )
-    return at_most(row, found, 0.4, "0.4 ×")
+    return at_most(row, found, 0.4, "0.4 x")

@@ -15,7 +15,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .api import Site
 
@@ -34,10 +34,14 @@ def core_python() -> Path:
     stamp, wanted = _CORE / "bench.stamp", hashlib.sha256(locked.read_bytes()).hexdigest()
     python = _CORE / "bin" / "python"
     if not stamp.exists() or stamp.read_text() != wanted:
-        print("setting up a core-only environment under build/", file=sys.stderr)
+        sys.stderr.write("setting up a core-only environment under build/\n")
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(_CORE)], check=True)
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--use-pep517"]
-        subprocess.run([*pip, "--require-hashes", "-r", str(locked)], check=True)
+        done = subprocess.run(
+            [*pip, "--require-hashes", "-r", str(locked)], check=False, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise RuntimeError(f"pip could not install requirements.txt: {done.stderr[-2000:]}")
         stamp.write_text(wanted)
     return python
 
@@ -70,7 +74,7 @@ class Api:
         while self._said()["poll"] < number:
             pass
 
-    def _said(self) -> "dict[str, str | int]":
+    def _said(self) -> "dict[str, Any]":
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:

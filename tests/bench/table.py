@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 WIDTH = 100
 _WHAT, _GOT, _BESIDE, _RATIO, _BAR = 39, 12, 22, 8, 11
@@ -56,13 +56,13 @@ def render(rows: "Iterable[Row]") -> str:
 
 def head() -> str:
     """Its first line."""
-    return _line("figure", "droplan", "beside it", "ratio", "bar", "")
+    return _line(("figure", "droplan", "beside it", "ratio", "bar", ""))
 
 
 def lines(row: Row) -> "Iterator[str]":
     """One figure's line, and its notes."""
-    ratio = "" if row.ratio is None else f"{row.ratio:.3g}" if row.ratio >= 100 else f"{row.ratio:.2f}"  # noqa: PLR2004
-    yield _line(row.what, row.got, row.beside, ratio, row.bar, _verdict(row.met))
+    ratio = "" if row.ratio is None else f"{row.ratio:.3g}" if row.ratio >= 100 else f"{row.ratio:.2f}"
+    yield _line((row.what, row.got, row.beside, ratio, row.bar, _verdict(row.met)))
     words, line = row.note.split(), "   "
     for word in words:
         if len(line) + 1 + len(word) > WIDTH:
@@ -77,7 +77,8 @@ def _verdict(met: bool | None) -> str:
     return "" if met is None else "pass" if met else "MISS"
 
 
-def _line(what: str, got: str, beside: str, ratio: str, bar: str, verdict: str) -> str:
+def _line(cells: "Sequence[str]") -> str:
+    what, got, beside, ratio, bar, verdict = cells
     return (
         f"{what[:_WHAT]:<{_WHAT}}{got:>{_GOT}}  {beside:<{_BESIDE}}{ratio:>{_RATIO}}  {bar:<{_BAR}}{verdict}"
     ).rstrip()

@@ -15,6 +15,7 @@ import pytest
 
 from droplan_daemon.backends.nft import NftBackend
 from droplan_daemon.checkpoint import StateFiles
+from droplan_daemon.diff import diff
 from droplan_daemon.lab.authority import Authority
 from droplan_daemon.lab.digitalocean import DigitalOcean
 from droplan_daemon.lab.limits import Limiter, Limits
@@ -23,6 +24,9 @@ from droplan_daemon.lab.scopes import FULL, Grant, Tokens
 from droplan_daemon.lab.server import LabServer, serving
 from droplan_daemon.lab.world import World
 from droplan_daemon.model.addresses import format_address
+from droplan_daemon.model.policy import Policy
+from droplan_daemon.policy.compile import compile_ruleset
+from tests.unit.cycles import HOST, droplet, fleet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -245,6 +249,13 @@ class Machine:
         """What the kernel of this namespace holds."""
         assert self._backend
         return self.namespace.call(self._backend.observe)
+
+    def protect(self) -> None:
+        """Put some ruleset of ours into the kernel, without running a program."""
+        assert self._backend
+        own = droplet(1)
+        desired = compile_ruleset(Policy(), fleet(own, droplet(2), droplet(9)), HOST, own)
+        self.namespace.call(self._backend.commit, diff(None, desired), self.generation)
 
     @property
     def generation(self) -> int:

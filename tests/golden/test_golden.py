@@ -8,14 +8,10 @@ expected, run `DROPLAN_RENEW_GOLDEN=1 .venv/bin/pytest tests/golden` and read th
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from droplan_daemon.cli import main
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 HERE = Path(__file__).parent
 CASES = sorted(folder for folder in HERE.iterdir() if (folder / "as").exists())
@@ -31,14 +27,13 @@ def _shown(case: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.fixture
-def surroundings(case: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[None]":
+def surroundings(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment of the case, and nothing of ours beside it."""
     for name in _OURS:
         monkeypatch.delenv(name, raising=False)
     file = case / "environment"
     for line in file.read_text().splitlines() if file.exists() else ():
         monkeypatch.setenv(*line.split("=", 1))
-    yield
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -55,11 +50,5 @@ def test_the_ruleset_is_the_expected_one(
 def test_every_folder_is_a_case() -> None:
     """A folder that lacks a part of a case is a mistake, not a case less."""
     parts = {"policy.toml", "fleet.json", "as", "ruleset.nft"}
-    incomplete = [
-        folder.name
-        for folder in HERE.iterdir()
-        if folder.is_dir()
-        and folder.name != "__pycache__"
-        and not parts <= {f.name for f in folder.iterdir()}
-    ]
-    assert [] == incomplete
+    folders = [folder for folder in HERE.iterdir() if folder.is_dir() and folder.name != "__pycache__"]
+    assert [] == [folder.name for folder in folders if not parts <= {f.name for f in folder.iterdir()}]

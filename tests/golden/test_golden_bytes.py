@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from droplan_daemon.backends import nft
 from droplan_daemon.backends import nft_wire as wire
+from droplan_daemon.backends.nft_batch import Batch
 from droplan_daemon.backends.nft_codec import Place
 from droplan_daemon.model.addresses import Family, parse_address
 from droplan_daemon.model.plan import (
@@ -105,7 +105,7 @@ _CASES: "dict[str, tuple[Change, ...]]" = {
 def _bytes(changes: "tuple[Change, ...]") -> str:
     """One line a message, batch headers included, as the kernel gets them at generation 7."""
     places = {"judge": [Place(5, committed=True), Place(9, committed=True)]}
-    batch = nft._Batch("droplan", places)
+    batch = Batch("droplan", places)
     for index, change in enumerate(Plan(changes).changes):
         batch.add(index, change)
     messages = [

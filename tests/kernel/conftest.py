@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.ground import Kernel
+from tests.kernel.wires import Wires
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,3 +18,13 @@ def kernel(namespace: "Namespace") -> "Iterator[Kernel]":
     made = Kernel(namespace)
     yield made
     made.close()
+
+
+@pytest.fixture
+def wires() -> "Iterator[Wires]":
+    try:
+        made = Wires()
+    except OSError as error:
+        pytest.skip(f"no network namespace: {error.strerror}; run as root, or with unshare -Urn")
+    with made:
+        yield made

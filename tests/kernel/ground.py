@@ -1,6 +1,7 @@
 """The kernel of one namespace, as these tests use it: what droplan sees, and what nft(8) sees."""
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 from droplan_daemon.backends.nft import NftBackend
@@ -148,8 +149,6 @@ SMALL = ruleset(
 
 def until(condition: "Callable[[], bool]", seconds: float = 2.0) -> bool:
     """Whether it came true in time."""
-    import time
-
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from droplan_daemon.backends.nft_text import render
+from droplan_daemon.model.ruleset import Action, Chain, Interface, Rule, Verdict, ruleset
 from tests.kernel.ground import SMALL, Kernel, hosts
 from tests.strategies import rulesets
 
@@ -50,7 +51,7 @@ def _load(kernel: Kernel, wanted: "Ruleset | None") -> None:
 
 
 def test_any_ruleset_is_the_same_by_text_and_by_netlink(kernel: Kernel) -> None:
-    """nft(8) sees no difference between the loaded script and our commit, and `observe` gives back what was meant."""
+    """nft(8) sees no difference between script and commit, and `observe` gives back what was meant."""
 
     @settings(max_examples=EXAMPLES)
     @given(worlds)
@@ -84,7 +85,7 @@ def test_from_a_loaded_script_a_diff_leads_anywhere(kernel: Kernel) -> None:
 
 @pytest.mark.parametrize("before", BEFORE.values(), ids=BEFORE.keys())
 def test_the_script_replaces_whatever_was_there(kernel: Kernel, before: str) -> None:
-    """Over an absent, present, dormant or foreign table the script gives the same Ruleset, in one transaction."""
+    """Over an absent, present, dormant or foreign table the script gives the Ruleset, in one commit."""
     kernel.nft(before)
     generation = kernel.generation()
     _load(kernel, SMALL)
@@ -99,6 +100,15 @@ def test_the_script_of_nothing_removes_the_table(kernel: Kernel, before: str) ->
     _load(kernel, None)
     assert kernel.holds() is None
     assert [] == kernel.dump()
+
+
+@pytest.mark.parametrize("name", ["eth*", "*", "e'h", "e;h", "e#h", "e$h", "e\\h", "é", "a-very-long-nam"])
+def test_odd_names_of_interfaces_mean_themselves(kernel: Kernel, name: str) -> None:
+    """Whatever the kernel lets an interface be called, the script means that one interface."""
+    rule = Rule("odd", (Interface(name),), verdict=Verdict(Action.DROP))
+    wanted = ruleset((), (Chain("judge", None, (rule,)),))
+    _load(kernel, wanted)
+    assert wanted == kernel.holds()
 
 
 def test_loading_twice_is_loading_once(kernel: Kernel) -> None:

@@ -1,0 +1,177 @@
+"""What a packet pays for the firewall, and whether commits lose any.
+
+Laws:
+1. The same frames go to every receiver, in short turns: from ten peers spread over the fleet, so
+   that the linear chain is walked half-way on average.
+2. A turn in which a packet got lost does not count; it is an error.
+"""
+
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import TYPE_CHECKING
+
+from droplan_daemon.backends.nft import NftBackend
+from droplan_daemon.diff import diff
+from droplan_daemon.lab.netns import Namespace
+from droplan_daemon.model.addresses import format_address
+from droplan_daemon.policy.compile import DENIED
+
+from .fleets import address, ruleset
+from .processes import inside
+from .rounds import ratio, side_by_side
+from .table import Row, at_least, at_most
+from .traffic import Receiver, Sender
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from droplan_daemon.model.ruleset import Ruleset
+
+    from .rounds import Effort
+
+PEERS = 10_000
+SENDERS = 10
+TURN, SLOW_TURN = 50_000, 2_000
+COMMITS, CHANGES, PACKETS = 200, 1_000, 1_000_000
+_STANDING = tuple(range(0, PEERS, PEERS // SENDERS))
+
+
+def rate_rows(effort: "Effort") -> "Iterator[Row]":
+    """Packets per second."""
+    with ExitStack() as stack:
+        sender = stack.enter_context(Namespace("sender"))
+        firewalls: dict[str, tuple[Callable[[Namespace], None], int]] = {
+            "many": (lambda machine: _droplan(machine, ruleset(range(PEERS))), TURN),
+            "few": (lambda machine: _droplan(machine, _few()), TURN),
+            "none": (lambda _: None, TURN),
+            "chain": (_old_droplan, SLOW_TURN),
+        }
+        ways = []
+        for name, (build, turn) in firewalls.items():
+            receiver = stack.enter_context(Receiver(sender, name))
+            build(receiver.machine)
+            ways.append(_way(stack, sender, receiver, turn))
+        many, few, none, chain = side_by_side(effort.rounds(25), *ways)
+    row = Row("packets/s through 10,000 peers", _rate(many), f"10 peers {_rate(few)}", ratio(many, few))
+    yield at_least(row, ratio(many, few), 0.95, "0.95 x")
+    yield Row("   the same, beside no firewall", _rate(many), f"none {_rate(none)}", ratio(many, none))
+    yield Row("   the same, beside the old droplan", _rate(many), f"chain {_rate(chain)}", ratio(many, chain))
+
+
+def _rate(values: list[float]) -> str:
+    return f"{median(values):,.0f}"
+
+
+def _few() -> "Ruleset":
+    """The ten senders and nobody else."""
+    whole = ruleset(range(SENDERS))
+    senders = frozenset(map(address, _STANDING))
+    return replace(whole, sets={name: replace(item, elements=senders) for name, item in whole.sets.items()})
+
+
+def _droplan(machine: Namespace, wanted: "Ruleset") -> None:
+    def commit() -> None:
+        kernel = NftBackend()
+        kernel.commit(diff(None, wanted), kernel.observe().generation)
+        kernel.close()
+
+    machine.call(commit)
+
+
+def _old_droplan(machine: Namespace) -> None:
+    """The chain of the old droplan; built at once here, for its speed is measured elsewhere."""
+    peers = "\n".join(f"-A droplan-peers -s {format_address(address(n))}/32 -j ACCEPT" for n in range(PEERS))
+    text = f"""*filter
+:droplan-peers - [0:0]
+-A INPUT -i eth1 -j droplan-peers
+-A INPUT -i eth1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A INPUT -i eth1 -j DROP
+{peers}
+COMMIT
+"""
+    inside(machine, "iptables-restore", text=text)
+
+
+def _way(stack: ExitStack, sender: Namespace, receiver: Receiver, turn: int) -> "Callable[[], float]":
+    """Packets per second of one turn to this receiver."""
+    source = Sender(sender, receiver.wire, [address(n) for n in _STANDING])
+    stack.callback(source.close)
+
+    def once() -> float:
+        before, begun = receiver.arrived(), time.perf_counter()
+        sent = source.send(turn)
+        taken = time.perf_counter() - begun
+        arrived = receiver.arrived() - before
+        if arrived != sent:
+            raise ValueError(f"{sent - arrived} of {sent} packets to {receiver.machine.name} got lost")
+        return sent / taken
+
+    return once
+
+
+def loss_rows(effort: "Effort") -> "Iterator[Row]":
+    """Packets of standing peers, while others come and go."""
+    commits, packets = (40, 200_000) if effort.quick else (COMMITS, PACKETS)
+    with Namespace("sender") as sender, Receiver(sender, "loss") as receiver:
+        source = Sender(sender, receiver.wire, [address(n) for n in _STANDING])
+        try:
+            found = receiver.machine.call(_churn, source, commits, packets)
+        finally:
+            source.close()
+        arrived = receiver.arrived()
+    lost = found.sent - arrived
+    note = (
+        f"{found.sent:,} packets sent in {found.seconds:.1f} s, and {found.commits} commits of {CHANGES:,}"
+        f" changes meanwhile; droplan denied {found.denied}."
+    )
+    yield at_most(Row("packets lost during 200 commits", f"{lost:,}", note=note), lost, 0, "0")
+
+
+@dataclass(frozen=True, slots=True)
+class _Churned:
+    """What was done while packets were sent, and how many of them droplan denied."""
+
+    sent: int
+    commits: int
+    seconds: float
+    denied: int
+
+
+def _churn(source: Sender, commits: int, packets: int) -> _Churned:
+    """Commit until both numbers are reached: half of the other peers go, half come, in turns."""
+    kernel = NftBackend()
+    half = CHANGES // 2
+    ways = [_moving(range(half)), _moving(range(half, 2 * half))]
+    kernel.commit(diff(None, ways[0]), kernel.observe().generation)
+    sent, done, stop, begun = [0], 0, threading.Event(), time.perf_counter()
+
+    def flood() -> None:
+        while not stop.is_set():
+            sent[0] += source.send(1)
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        while done < commits or sent[0] < packets:
+            observation, wanted = kernel.observe(), ways[(done + 1) % 2]
+            kernel.commit(diff(observation.ruleset, wanted), observation.generation)
+            done += 1
+    finally:
+        stop.set()
+        thread.join()
+    denied = sum(packets for (_, rule), packets in kernel.observe().counters.items() if rule == DENIED)
+    kernel.close()
+    return _Churned(sent[0], done, time.perf_counter() - begun, denied)
+
+
+def _moving(which: range) -> "Ruleset":
+    """Ten thousand who stay, the senders among them, and those of `which`, who do not."""
+    whole = ruleset(range(PEERS))
+    moving = frozenset(address(PEERS + n) for n in which)
+    return replace(
+        whole,
+        sets={name: replace(item, elements=item.elements | moving) for name, item in whole.sets.items()},
+    )

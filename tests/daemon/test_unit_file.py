@@ -1,0 +1,69 @@
+"""The systemd unit: systemd accepts it, and it says what the daemon needs."""
+
+import configparser
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+UNIT = Path(__file__).resolve().parents[2] / "systemd" / "droplan.service"
+
+
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    """`systemd-analyze verify` has nothing to say, once the program is where it says."""
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("no systemd-analyze: install the package systemd")
+    copy = tmp_path / UNIT.name
+    copy.write_text(UNIT.read_text().replace("ExecStart=droplan ", f"ExecStart={sys.executable} "))
+    done = subprocess.run(
+        [analyze, "verify", "--man=no", str(copy)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (0, "") == (done.returncode, "\n".join(_about(done.stderr, copy)))
+
+
+def _about(said: str, unit: Path) -> list[str]:
+    """Complaints about this unit; other units of the machine are not our affair."""
+    return [line for line in said.splitlines() if unit.name in line]
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("Type", "notify"),
+        ("ExecStart", "droplan run"),
+        ("Restart", "always"),
+        ("RestartPreventExitStatus", "77 78"),
+        ("WatchdogSec", "2min"),
+        ("LoadCredential", "token:/etc/droplan/token"),
+        ("StateDirectory", "droplan"),
+        ("RuntimeDirectory", "droplan"),
+        ("AmbientCapabilities", "CAP_NET_ADMIN"),
+        ("CapabilityBoundingSet", "CAP_NET_ADMIN"),
+        ("RestrictAddressFamilies", "AF_UNIX AF_NETLINK AF_INET AF_INET6"),
+    ],
+)
+def test_the_unit_says_what_the_daemon_relies_on(key: str, expected: str) -> None:
+    """Exit codes that no restart mends, the watchdog, the credential, the folders, the one capability."""
+    assert expected == _unit()["Service"][key]
+
+
+def test_a_reload_is_a_sighup() -> None:
+    """Whoever sends it."""
+    assert "kill -HUP $MAINPID" in _unit()["Service"]["ExecReload"]
+
+
+def test_what_would_break_it_is_not_there() -> None:
+    """Another network or user namespace would guard nothing; a start limit would give up for ever."""
+    service = _unit()["Service"]
+    assert [] == [key for key in ("PrivateNetwork", "PrivateUsers", "NetworkNamespacePath") if key in service]
+    assert "0" == _unit()["Unit"]["StartLimitIntervalSec"]
+
+
+def _unit() -> configparser.ConfigParser:
+    parsed = configparser.ConfigParser(interpolation=None, strict=True)
+    parsed.optionxform = str  # type: ignore[assignment,method-assign]
+    parsed.read(UNIT)
+    return parsed

@@ -1,0 +1,67 @@
+"""A Plan as a person reads it."""
+
+import pytest
+
+from droplan_daemon.model.addresses import Family, parse_address
+from droplan_daemon.model.plan import (
+    AddElements,
+    Change,
+    CreateChain,
+    CreateSet,
+    CreateTable,
+    DeleteChain,
+    DeleteRule,
+    DeleteSet,
+    DeleteTable,
+    InsertRule,
+    Plan,
+    RemoveElements,
+    create_chain,
+)
+from droplan_daemon.model.ruleset import AddressSet, Chain, Rule, SetKind
+
+_PEERS = frozenset(map(parse_address, ("10.0.0.10", "10.0.0.9")))
+_MANY = frozenset(parse_address(f"10.0.1.{n}") for n in range(20))
+
+LINES: list[tuple[Change, str]] = [
+    (CreateTable("x"), "create table"),
+    (DeleteTable(), "delete table"),
+    (CreateSet(AddressSet("peers", Family.IPV4, SetKind.HOSTS)), "create set peers"),
+    (DeleteSet("peers"), "delete set peers"),
+    (AddElements("peers", Family.IPV4, _PEERS), "add to peers: 10.0.0.9, 10.0.0.10"),
+    (RemoveElements("peers", Family.IPV4, _PEERS), "remove from peers: 10.0.0.9, 10.0.0.10"),
+    (
+        AddElements("peers", Family.IPV4, _MANY),
+        f"add to peers: {', '.join(f'10.0.1.{n}' for n in range(8))} and 12 more",
+    ),
+    (CreateChain("judge"), "create chain judge"),
+    (DeleteChain("judge"), "delete chain judge"),
+    (InsertRule("judge", 2, Rule("peers")), "insert rule 'peers' in judge at 2"),
+    (DeleteRule("judge", 0, Rule("peers")), "delete rule 'peers' of judge at 0"),
+]
+
+
+@pytest.mark.parametrize(("change", "expected"), LINES, ids=[type(change).__name__ for change, _ in LINES])
+def test_a_change_is_one_line(change: Change, expected: str) -> None:
+    """Each kind of Change says in one line what it does, and to what."""
+    assert expected == str(change)
+
+
+def test_every_kind_of_change_has_its_line() -> None:
+    """The table above misses no kind of Change."""
+    assert set(Change.__args__) == {type(change) for change, _ in LINES}
+
+
+def test_a_plan_is_its_changes_line_by_line() -> None:
+    """A Plan reads as its Changes do, in their order; an empty one is false and says nothing."""
+    assert "delete table\ncreate table" == str(Plan((DeleteTable(), CreateTable())))
+    assert Plan((DeleteTable(),))
+    assert not Plan()
+    assert "" == str(Plan())
+
+
+def test_a_whole_chain_is_its_rules_in_order() -> None:
+    """A chain is made first, then each rule at the index where it ends up."""
+    first, second = Rule("a", counter=True), Rule("b", counter=True)
+    changes = create_chain(Chain("judge", None, (first, second)))
+    assert (CreateChain("judge"), InsertRule("judge", 0, first), InsertRule("judge", 1, second)) == changes

@@ -1,0 +1,157 @@
+"""Outcomes as lines, statuses and spans."""
+
+import asyncio
+import json
+
+import pytest
+
+from droplan_daemon import report
+from droplan_daemon.errors import (
+    CommitConflict,
+    CommitRejected,
+    CommitUnknown,
+    DroplanError,
+    HostUnknown,
+    RateLimited,
+    Refusal,
+    SourceDenied,
+    SourceDoubtful,
+    SourceUnavailable,
+    StoreFailed,
+)
+from droplan_daemon.model.budget import Budget
+from droplan_daemon.model.fleet import Skipped
+from droplan_daemon.model.policy import InterfacePolicy, Mode, Peers, Policy, Scope
+from droplan_daemon.reconcile import Failed, Unchanged, World
+from droplan_daemon.report import Standing
+from tests.unit.cycles import Bench, droplet, fleet
+
+THREE = fleet(droplet(1), droplet(2), droplet(3))
+NOW = 10_000.0
+
+
+def _outcome(policy: Policy | None = None) -> report.Good:
+    outcome = asyncio.run(Bench([THREE], policy=policy or Policy()).cycle.run())
+    assert isinstance(outcome, report.Good)
+    return outcome
+
+
+def _world(policy: Policy | None = None) -> World:
+    return _outcome(policy).world
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (-5, "0 s"),
+        (0, "0 s"),
+        (0.4, "0 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7199, "120 min"),
+        (7200, "2 h"),
+        (172_799, "48 h"),
+        (172_800, "2 d"),
+        (864_000, "10 d"),
+    ],
+)
+def test_spans_are_short(seconds: float, expected: str) -> None:
+    """Two units of a size are said in that size."""
+    assert expected == report.span(seconds)
+
+
+@pytest.mark.parametrize(
+    ("error", "event", "fields"),
+    [
+        (SourceUnavailable("m", reason="deadline", page=3), "api.fetch.failed", {"page": 3}),
+        (SourceUnavailable("m", reason="http_status", status=502), "api.fetch.failed", {"status": 502}),
+        (RateLimited("m", wait=7.0), "api.ratelimited", {"wait": 7.0, "status": 429}),
+        (SourceDenied("m", status=401), "api.auth.failed", {"status": 401}),
+        (
+            SourceDenied("m", status=403, scope="vpc:read"),
+            "api.auth.forbidden",
+            {"status": 403, "scope": "vpc:read"},
+        ),
+        (SourceDoubtful("m", reason="bad_body", page=1), "api.snapshot.rejected", {"page": 1}),
+        (HostUnknown("m", reason="ambiguous"), "host.unknown", {}),
+        (CommitConflict("m"), "commit.conflict", {}),
+        (CommitRejected("m", errno=17, change=4), "commit.rejected", {"errno": 17}),
+        (CommitUnknown("m", reason="no_reply"), "commit.unknown", {}),
+        (StoreFailed("m", errno=28), "state.write.failed", {"errno": 28}),
+        (Refusal("m", reason="self_missing"), "guard.refused", {}),
+        (DroplanError("m"), "cycle.failed", {}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_every_error_is_an_event(error: DroplanError, event: str, fields: dict[str, object]) -> None:
+    """With its reason, its sentence and what else it carries; the age of the rules where there are any."""
+    basic = {"reason": error.reason, "message": "m"}
+    assert (event, {**basic, **fields}) == report.trouble(error, None)[1:]
+    assert {**basic, **fields, "rules_age_s": 61} == report.trouble(error, 61.4)[2]
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (Policy(), "enforcing 2 peers (vpc home)"),
+        (Policy(mode=Mode.AUDIT), "auditing 2 peers (vpc home)"),
+        (Policy(peers=Peers(Scope.REGION)), "enforcing 2 peers (region)"),
+    ],
+)
+def test_the_headline_says_what_is_enforced(policy: Policy, expected: str) -> None:
+    """How many peers of which scope, how old the answer is, what it costs, and when the next is due."""
+    standing = Standing(policy, _world(policy), _outcome(policy), NOW - 12, NOW + 30)
+    rest = ", last good poll 12 s ago, budget 4,900/5,000, next in 30 s"
+    assert expected + rest == report.headline(standing, Budget(5000, 4900, 0.0), NOW)
+
+
+def test_the_headline_of_a_start_says_so() -> None:
+    """Before the first good outcome nothing is enforced, as far as anybody knows."""
+    assert "not enforcing yet" == report.headline(Standing(Policy()), None, NOW)
+    failing = Standing(Policy(), outcome=Failed(SourceDenied("No token is good.", status=401)))
+    assert "not enforcing yet, now failing: No token is good." == report.headline(failing, None, NOW)
+
+
+def test_denied_packets_are_told_by_interface() -> None:
+    """Those of managed interfaces alone."""
+    policy = Policy(public=InterfacePolicy(managed=True, allow_peers=False))
+    found = _outcome(policy)
+    counters = {("private-in", "denied"): 7, ("public-in", "denied"): 9, ("private-in", "peers"): 100}
+    seen = type(found.observation)(found.observation.ruleset, 1, counters)
+    assert (("eth1", 7), ("eth0", 9)) == tuple(
+        sorted(report.denied_counts(policy, Unchanged(found.world, seen)), reverse=True)
+    )
+    assert (("eth1", 7),) == report.denied_counts(Policy(), Unchanged(_world(), seen))
+
+
+def test_the_status_is_plain_json() -> None:
+    """Nothing in it is lost or changed by writing and reading it."""
+    standing = Standing(Policy(), _world(), _outcome(), NOW, NOW + 30, (("eth1", 7),), "line 3: no")
+    status = report.as_dict(standing, Budget(5000, 4900, 0.0, 4), NOW)
+    assert status == json.loads(json.dumps(status))
+    assert {"limit": 5000, "remaining": 4900, "spent_by_last_poll": 4} == status["budget"]
+    assert ({"eth1": 7}, "line 3: no", None) == (status["denied"], status["config_error"], status["error"])
+    world = status["world"]
+    assert (2, 3, {"private": "eth1", "public": "eth0"}) == (
+        world["peers"],
+        world["droplets"],
+        world["interfaces"],
+    )
+    assert ["10.10.0.2", "10.10.0.3"] == world["sets"]["private-peers-4"]
+
+
+def test_the_status_of_a_start_is_json_too() -> None:
+    """With nulls for what is not known yet."""
+    status = report.as_dict(Standing(Policy()), None, NOW)
+    assert [None] * 5 == [
+        status[key] for key in ("world", "outcome", "verified_at", "next_poll_at", "budget")
+    ]
+
+
+def test_a_status_stays_small() -> None:
+    """However many peers there are, the file holds a sample of their addresses."""
+    many = fleet(*(droplet(number) for number in range(1, 250)), skipped=(Skipped(9, "odd"),))
+    outcome = asyncio.run(Bench([many]).cycle.run())
+    assert isinstance(outcome, report.Good)
+    status = report.as_dict(Standing(Policy(), outcome.world), None, NOW)
+    assert (20, 248) == (len(status["world"]["sets"]["private-peers-4"]), status["world"]["peers"])

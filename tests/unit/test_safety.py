@@ -1,0 +1,117 @@
+"""Which answers are evidence, for what."""
+
+from dataclasses import replace
+
+import pytest
+
+from droplan_daemon.diff import diff
+from droplan_daemon.errors import Refusal
+from droplan_daemon.model.fleet import Droplet, Fleet, Peering, Skipped
+from droplan_daemon.model.host import Host
+from droplan_daemon.model.plan import RemoveElements
+from droplan_daemon.model.policy import InterfacePolicy, Peers, Policy, Scope
+from droplan_daemon.policy.compile import compile_ruleset
+from droplan_daemon.safety import examine, held
+from tests.unit.cycles import HOST, droplet, fleet
+
+TAGGED = Policy(peers=Peers(tag="web"))
+CLOSED = Policy(private=InterfacePolicy(managed=True, allow_peers=False))
+BOTH = Policy(public=InterfacePolicy(managed=True, allow_peers=True))
+
+OWN = droplet(1)
+PEER = droplet(2)
+
+
+def _without_private(own: Droplet) -> Droplet:
+    return replace(own, private=())
+
+
+@pytest.mark.parametrize(
+    ("policy", "found", "reason"),
+    [
+        (Policy(), fleet(PEER), "self_missing"),
+        (Policy(), fleet(), "self_missing"),
+        (TAGGED, fleet(OWN, PEER), "tags_hidden"),
+        (Policy(), fleet(droplet(1, vpc=None), droplet(2, vpc=None)), "vpcs_hidden"),
+        (Policy(), fleet(droplet(1, vpc=None), PEER), "no_vpc"),
+        (Policy(), fleet(_without_private(OWN), PEER), "addresses_hidden"),
+        (BOTH, fleet(replace(OWN, public=()), PEER), "addresses_hidden"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_answer_that_hides_something_is_refused(policy: Policy, found: Fleet, reason: str) -> None:
+    """Each kind of hidden field has a reason of its own, and a sentence that says what to do."""
+    with pytest.raises(Refusal) as caught:
+        examine(policy, found, HOST, None)
+    assert reason == caught.value.reason
+    assert len(str(caught.value)) > 40
+
+
+@pytest.mark.parametrize(
+    ("policy", "found", "host"),
+    [
+        (TAGGED, fleet(OWN, droplet(2, tags=("db",))), HOST),
+        (Policy(peers=Peers(Scope.REGION)), fleet(droplet(1, vpc=None), droplet(2, vpc=None)), HOST),
+        (Policy(peers=Peers(Scope.ACCOUNT)), fleet(droplet(1, vpc=None), droplet(2)), HOST),
+        (CLOSED, fleet(droplet(1, vpc=None)), HOST),
+        (Policy(), fleet(_without_private(replace(OWN, vpc=None))), Host(1, None, "eth0")),
+        (Policy(), fleet(replace(OWN, public=())), HOST),
+    ],
+    ids=["some tag", "scope region", "scope account", "peers do not matter", "no interface", "unmanaged one"],
+)
+def test_what_nobody_asks_about_may_be_hidden(policy: Policy, found: Fleet, host: Host) -> None:
+    """A field that no managed interface depends on is missed by nobody."""
+    assert found.droplet(1) == examine(policy, found, host, None).own
+
+
+@pytest.mark.parametrize(
+    ("skipped", "previous", "kept", "hold"),
+    [
+        ((), None, {1, 2}, False),
+        ((Skipped(3, "odd"),), fleet(OWN, PEER, droplet(3)), {1, 2, 3}, False),
+        ((Skipped(3, "odd"),), fleet(OWN, PEER), {1, 2}, True),
+        ((Skipped(3, "odd"),), None, {1, 2}, True),
+        ((Skipped(None, "odd"),), fleet(OWN, PEER, droplet(3)), {1, 2}, True),
+        ((Skipped(3, "odd"), Skipped(4, "odd")), fleet(OWN, PEER, droplet(3)), {1, 2, 3}, True),
+        ((Skipped(2, "listed twice"),), fleet(OWN, PEER), {1, 2}, False),
+    ],
+)
+def test_who_cannot_be_read_is_not_gone(
+    skipped: tuple[Skipped, ...], previous: Fleet | None, kept: set[int], hold: bool
+) -> None:
+    """What is known of a skipped Droplet stays; a skipped one that is unknown holds all removals."""
+    evidence = examine(Policy(), fleet(OWN, PEER, skipped=skipped), HOST, previous)
+    assert (kept, hold) == ({d.id for d in evidence.fleet.droplets}, evidence.hold_removals)
+    assert sorted(kept) == [d.id for d in evidence.fleet.droplets]
+
+
+def test_our_own_unreadable_entry_is_carried_over() -> None:
+    """Then we are who we were."""
+    found = fleet(PEER, skipped=(Skipped(1, "odd"),))
+    assert OWN == examine(Policy(), found, HOST, fleet(OWN, PEER)).own
+    with pytest.raises(Refusal):
+        examine(Policy(), found, HOST, None)
+
+
+def test_held_adds_and_never_removes() -> None:
+    """The kernel's elements stay in sets of the same schema, new ones come; other sets are as desired."""
+    before = compile_ruleset(BOTH, fleet(OWN, PEER, droplet(3)), HOST, OWN)
+    desired = compile_ruleset(BOTH, fleet(OWN, droplet(4)), HOST, OWN)
+    plan = diff(before, held(desired, before))
+    assert not [change for change in plan.changes if isinstance(change, RemoveElements)]
+    found = held(desired, before).sets["private-peers-4"].elements
+    assert {2, 3, 4} == {element[-1] for element in found}
+    assert desired == held(desired, None)
+
+
+def test_held_keeps_what_the_policy_took_away_out() -> None:
+    """Only members are held: a set that the new policy does not have is not brought back."""
+    before = compile_ruleset(BOTH, fleet(OWN, PEER), HOST, OWN)
+    desired = compile_ruleset(CLOSED, fleet(OWN, PEER), HOST, OWN)
+    assert desired == held(desired, before)
+
+
+def test_a_peering_is_as_good_as_a_vpc() -> None:
+    """Evidence does not depend on who is a peer."""
+    found = fleet(OWN, droplet(2, vpc="away"), peerings=(Peering(frozenset({"home", "away"})),))
+    assert found == examine(Policy(), found, HOST, None).fleet
