@@ -181,6 +181,9 @@ def fleets(draw: st.DrawFn) -> Fleet:
     return Fleet(tuple(sorted(found, key=lambda droplet: droplet.id)), VPCS, peerings)
 
 
+SIGNS = "!#$%&'()*+,-./:;<=>?@[]^_`{|}~"
+"""What a rule's name may hold besides letters, digits and blanks."""
+
 EDGES = (1, 53, 80, 443, 8000, 8050, 65535)
 
 
@@ -200,7 +203,7 @@ _ports = st.one_of(
 def allows(number: int) -> st.SearchStrategy[Allow]:
     return st.builds(
         Allow,
-        st.just(f"rule {number}"),
+        st.sampled_from([f"rule {number}", f"rule {number} {SIGNS}"]),
         on_selectors,
         who_selectors,
         st.sampled_from(Direction),
