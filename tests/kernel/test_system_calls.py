@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 0.5
+# Asked to end, strace ends what it traces; killed, it would leave it behind.
+STRACE = ("timeout", "30", "strace", "-f", "-qq")
 _CALL = re.compile(r"^(\d+) +(\w+)\(")
 _TRACED = "trace=sendto,recvfrom,poll,socket"
 
@@ -45,7 +47,7 @@ class Tracer:
         """What the program printed, and the calls that it made."""
         log = self.folder / "calls"
         faults = ("-e", f"inject={inject}") if inject else ()
-        traced = ("strace", "-f", "-qq", "-o", str(log), "-e", _TRACED, *faults)
+        traced = (*STRACE, "-o", str(log), "-e", _TRACED, *faults)
         printed = self.kernel.namespace.run(
             "env", f"PYTHONPATH={ROOT}", *traced, sys.executable, *argv, check=False
         )
@@ -187,7 +189,7 @@ def test_once_without_a_netlink_socket(
     tracer.kernel.become(None)
     which, _ = _located(calls, "socket", "NETLINK_NETFILTER")
     log, inject = str(tmp_path / "log"), f"inject=socket:error={number}:when={which}+"
-    traced = ("strace", "-f", "-qq", "-o", log, "-e", "trace=socket", "-e", inject)
+    traced = (*STRACE, "-o", log, "-e", "trace=socket", "-e", inject)
     ended = _ended(tracer.kernel, tmp_path, *traced, sys.executable, *once)
     assert code == ended.code
     assert words in ended.said
