@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .model.budget import Budget
+    from .model.connection import Connection
     from .model.fleet import Fleet
     from .model.host import Host
     from .model.plan import Plan
@@ -64,6 +65,13 @@ class Backend(Protocol):
 
         Raises CommitConflict, CommitRejected (nothing changed) or CommitUnknown (read back).
         """
+
+
+class Connections(Protocol):
+    """What the kernel knows of connections that are open."""
+
+    def open_now(self) -> "tuple[Connection, ...]":
+        """Those that may still carry something. Blocking. Raises NotPermitted or KernelUnsupported."""
 
 
 class Notifier(Protocol):

@@ -9,7 +9,7 @@ from droplan_daemon import __version__, reconcile
 from droplan_daemon.errors import ConfigInvalid, StoreFailed
 from droplan_daemon.reconcile import Failed, Refused
 
-from . import output, plan_view, status_view, wiring
+from . import output, plan_view, reach_view, status_view, wiring
 
 if TYPE_CHECKING:
     import argparse
@@ -102,7 +102,8 @@ def plan(args: "argparse.Namespace") -> int:
     """What `once` would change."""
     prospect = asyncio.run(_prospect(args))
     offline = not _about_this_machine(args)
-    plan_view.plan(prospect, offline=offline, verbose=args.verbose, as_json=args.json)
+    meant = reach_view.meaning(prospect, None if offline else wiring.connections())
+    plan_view.plan(prospect, meant, offline=offline, verbose=args.verbose, as_json=args.json)
     return _SOMETHING_TO_CHANGE if args.exit_code and prospect.plan else 0
 
 

@@ -97,6 +97,8 @@ examples:
 json: ok, droplet, peers, changes (kind, text, set, elements), warnings
 """
 _PLAN = f"""\
+Who gains or loses which ports on this Droplet, which of the connections that are
+open now would be cut, and what the kernel gets.
 Needs root or CAP_NET_ADMIN to read what the kernel holds.
 {_OFFLINE}
 examples:
@@ -104,7 +106,8 @@ examples:
   sudo droplan plan --exit-code || echo "something to change"
   droplan plan --config droplan.toml --fleet fleet.json --as web-1
 
-json: ok, droplet, peers, changes (kind, text, set, elements), warnings
+json: ok, droplet, peers, changes (kind, text, set, elements), warnings,
+  judged, released, reach (interface, direction, who, gained, lost), cuts
 """
 _SHOW = f"""\
 {_OFFLINE.lstrip()}

@@ -13,6 +13,7 @@ from droplan_daemon.plaintext import cut, escape
 from droplan_daemon.reconcile import Committed
 from droplan_daemon.report import verb
 
+from . import reach_view
 from .output import count, document, warn
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from droplan_daemon.reconcile import Prospect, World
     from droplan_daemon.report import Good
 
+    from .reach_view import Meaning
+
     Changes = tuple[Change, ...]
 
 Row = tuple[str, str, str, str]
@@ -34,15 +37,19 @@ _MOST = 40
 _LONGEST_NAME = 32
 
 
-def plan(prospect: "Prospect", *, offline: bool, verbose: bool, as_json: bool) -> None:
-    """What `once` would do."""
+def plan(prospect: "Prospect", meant: "Meaning", *, offline: bool, verbose: bool, as_json: bool) -> None:
+    """What `once` would do: what it means for people, then what the kernel gets."""
     world, changes = prospect.world, prospect.plan.changes
     if as_json:
-        document(_as_json(world, changes))
+        document({**_as_json(world, changes), **reach_view.plain(meant)})
         return
     warn(world)
     if offline:
         print(f"on a kernel that holds nothing yet, {escape(world.own.name)} would get:")
+    for line in reach_view.lines(meant):
+        print(line)
+    if changes:
+        print("in the kernel:")
     _print(world, changes, verbose=verbose)
     print(f"to do: {summary(changes, verbose=verbose)}" if changes else f"nothing to change: {_state(world)}")
 

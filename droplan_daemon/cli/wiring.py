@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from droplan_daemon.effects import Backend
+    from droplan_daemon.effects import Backend, Connections
     from droplan_daemon.model.fleet import Droplet, Fleet
     from droplan_daemon.model.policy import Policy
     from droplan_daemon.sources.digitalocean import DigitalOcean
@@ -54,6 +54,13 @@ def permitted_backend() -> "Backend":
     kernel = backend()
     kernel.generation()
     return kernel
+
+
+def connections() -> "Connections":
+    """What this kernel tracks."""
+    from droplan_daemon.sources.conntrack import Conntrack
+
+    return Conntrack()
 
 
 def nothing() -> "Backend":

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from droplan_daemon.model.addresses import Family, family_of
+from droplan_daemon.model.fleet import InterfaceKind
 from droplan_daemon.model.ruleset import (
     Action,
     Dispatch,
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from droplan_daemon.model.addresses import Address
+    from droplan_daemon.model.connection import Connection
+    from droplan_daemon.model.fleet import Droplet
+    from droplan_daemon.model.host import Host
     from droplan_daemon.model.ruleset import Chain, Match, Rule, Ruleset
 
     from .openings import Openings
@@ -100,6 +104,27 @@ def shifts(before: Reach, after: Reach) -> tuple[Shift, ...]:
         for family in Family
         for shift in _shifts(spot, family, before[spot], after[spot])
     )
+
+
+def cut(
+    connections: "Iterable[Connection]", host: "Host", own: "Droplet", before: Reach, after: Reach
+) -> "tuple[Connection, ...]":
+    """The connections that are let through now and would not be."""
+    return tuple(
+        one for one in connections if _passes(one, host, own, before) and not _passes(one, host, own, after)
+    )
+
+
+def _passes(one: "Connection", host: "Host", own: "Droplet", found: Reach) -> bool:
+    """Whether the side that opened it gets through; replies always do."""
+    asked = of_port_range(one.protocol, one.destination_port, one.destination_port)
+    for kind in InterfaceKind:
+        name, ours = host.interface(kind), own.addresses(kind)
+        if name and one.destination in ours and one.source not in ours:
+            return passes(found, Spot(name, outbound=False), one.source, asked)
+        if name and one.source in ours and one.destination not in ours:
+            return passes(found, Spot(name, outbound=True), one.destination, asked)
+    return True
 
 
 def _entries(chain: "Chain") -> "Iterator[tuple[Spot, str]]":
