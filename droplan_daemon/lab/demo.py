@@ -1,13 +1,15 @@
 """The demonstration: the tutorial's five servers, two strangers, and the real daemon.
 
 Laws:
-1. It asserts what it shows: whatever is not as it must be ends it with a Fatal that says what.
+1. It asserts what it shows: whatever is not as it must be ends it with a Fatal that says what. What
+   must be is the tutorial's promise, not what droplan makes of the policy.
 2. Every figure is measured in this run, on connections between namespaces.
 3. The machine of the Droplet that is destroyed stays, as a stranger with a known address:
    were it switched off, silence would prove nothing.
 """
 
 import asyncio
+import json
 import textwrap
 import time
 from contextlib import AsyncExitStack
@@ -18,32 +20,29 @@ from droplan_daemon.errors import Fatal
 from . import wiring
 from .client import connected
 from .console import Ink
-from .probe import Pulse, Question
-from .reach import Station, complaint, everybody, peers_only, survey
-from .site import Site
+from .policy_file import rules
+from .probe import Pulse, Question, Verdict
+from .promise import promised
+from .reach import NETWORKS, Station, Way, complaint, everybody, survey
+from .site import PORTS, Site
 from .table import table
 from .talk import converse
-from .tutorial import service_port, tutorial
+from .tutorial import POLICY, role, tutorial
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from .client import Client
     from .console import Console
-    from .probe import Verdict
+    from .daemons import Daemon
     from .site import Home
     from .talk import Conversation
 
-POLICY = """\
-[public]
-managed     = true
-allow_peers = true
-"""
-
 CREATED, DESTROYED = "mysql-2", "wordpress-2"
 STANDING = "wordpress-1", "mysql-1"
+CALLER = "haproxy-www"
 
-_TALK_PORT = 3306
+_MYSQL, _HTTP = 3306, 80
 
 _DEADLINE = 20.0
 """Seconds within which a change of the fleet must have reached every Droplet."""
@@ -53,6 +52,7 @@ _DISTURBED = 1.0
 
 _INDENT = " " * 3
 _MOST_LINES = 16
+_WIDTH = 90
 
 
 async def demonstrate(console: "Console") -> None:
@@ -60,17 +60,18 @@ async def demonstrate(console: "Console") -> None:
     begun = time.monotonic()
     world, vpc = tutorial()
     console.say("An emulated DigitalOcean and its Droplets, in network namespaces of this machine.")
-    console.say("Every word in a table is a real TCP connection: open, or drop (a second of silence).")
-    console.say("eth1 is the VPC; eth0 is the Internet, where IPv4 and IPv6 must agree.")
+    console.say("A table shows which of the ports 22, 80 and 3306 are open, each a real TCP connection;")
+    console.say("drop: a second of silence on all of them. IPv4 and IPv6 must agree.")
+    policy = POLICY.read_text(encoding="utf-8")
     async with (
-        Site(world, policy=POLICY, ghosts=True) as site,
+        Site(world, policy=policy, ghosts=True) as site,
         connected(site.local_url, site.ca_file) as client,
     ):
         strangers = tuple(
-            Station(f"stranger {where}", site.topology.add(plan), False, wiring.addresses_of(plan))
+            Station(f"stranger {where}", site.topology.add(plan), "", wiring.addresses_of(plan))
             for where, plan in zip(("in the VPC", "on the Net"), wiring.strangers(vpc), strict=True)
         )
-        await Demonstration(console, site, client, vpc.id, strangers).run()
+        await Demonstration(console, site, client, vpc.id, strangers).run(rules(policy))
     console.say()
     console.say(f"All as it must be, in {time.monotonic() - begun:.1f} s; everything is cleaned up.")
     console.say("A lab to play with: droplan lab up")
@@ -88,43 +89,48 @@ class Demonstration:
         self._vpc = vpc
         self._strangers = strangers
 
-    async def run(self) -> None:
-        """Every scene in turn."""
+    async def run(self, allowed: "Sequence[str]") -> None:
+        """Every scene in turn; `allowed` are the policy's rules, for people."""
         await self._show_unprotected()
-        await self._protect()
+        await self._protect(allowed)
         standing = await self._talk(*STANDING)
         await self._create()
         await self._destroy()
         self._check(standing)
         await self._show_the_end()
+        await self._explain()
         await self._show_status()
 
     async def _show_unprotected(self) -> None:
         self._scene("Five Droplets in one VPC, and two strangers that are in no account. No firewall yet:")
         await self._survey(everybody)
 
-    async def _protect(self) -> None:
-        self._scene("The daemon starts on every Droplet, with a read-only token and these lines:")
-        self._say(textwrap.indent(POLICY.rstrip(), _INDENT))
+    async def _protect(self, allowed: "Sequence[str]") -> None:
+        self._scene("The daemon starts on every Droplet, with a read-only token and the same policy file:")
+        self._say(
+            "Lifelines such as DNS and the API aside, nobody gets in and haproxy-www opens nothing, except"
+        )
+        self._say(textwrap.indent("\n".join(allowed), "  "))
         await self._site.protect()
         seconds = [home.daemon.ready_after or 0.0 for home in self._site.homes.values() if home.daemon]
         self._say(
             f"Ready after {min(seconds):.1f} to {max(seconds):.1f} s: "
             "each one read its rules back from the kernel before it said so."
         )
-        await self._survey(peers_only)
+        await self._survey(promised)
 
     async def _create(self) -> None:
-        self._scene(f"A Droplet is created: {CREATED}. The daemons ask the API about once a second.")
+        self._scene(
+            f"A Droplet is created: {CREATED}, tagged mysql; no file is edited. Daemons ask once a second."
+        )
         await self._client.create(CREATED, vpc=self._vpc, tags=("mysql",))
         answered = time.monotonic()
         await self._site.settle()
         machine = self._site.homes[CREATED].machine
         async with AsyncExitStack() as pulses:
             opened = {}
-            for name, home in self._others(CREATED):
-                port = service_port(home.droplet.tags)
-                pulse = Pulse(Question(machine, _private(home), port), every=0.01)
+            for name, home in self._open_to(CREATED):
+                pulse = Pulse(Question(machine, _private(home), _MYSQL), every=0.01)
                 opened[name] = (await pulses.enter_async_context(pulse)).opened
             waits = (self._soon(opens, f"let {CREATED} in", name) for name, opens in opened.items())
             seconds = [moment - answered for moment in await asyncio.gather(*waits)]
@@ -134,9 +140,10 @@ class Demonstration:
         self._say(f"Its own daemon was ready {daemon.ready_after if daemon else 0:.1f} s after it started.")
 
     async def _destroy(self) -> None:
-        self._scene(f"A Droplet is destroyed: {DESTROYED}, while it talks with each of the others.")
+        self._scene(f"A Droplet is destroyed: {DESTROYED}, while it talks with others, and {CALLER} with it.")
         ghost = self._site.homes[DESTROYED]
-        talks = {name: await self._talk(DESTROYED, name) for name, _ in self._others(DESTROYED)}
+        talks = {name: await self._talk(DESTROYED, name) for name, _ in self._open_to(DESTROYED)}
+        talks[CALLER] = await self._talk(CALLER, DESTROYED, _HTTP)
         await self._client.destroy(ghost.droplet.id)
         answered = time.monotonic()
         await self._site.settle()
@@ -159,27 +166,37 @@ class Demonstration:
 
     async def _show_the_end(self) -> None:
         self._scene(f"The fleet as it is now; {DESTROYED} is still on the wires, with its old addresses:")
-        await self._survey(peers_only)
+        await self._survey(promised)
 
-    async def _show_status(self) -> None:
-        self._scene(f"What {STANDING[1]} says of itself (droplan status):")
+    async def _explain(self) -> None:
+        self._scene(f"Why can {CALLER} not reach {STANDING[1]}? (droplan explain {CALLER} {_MYSQL}/tcp)")
         daemon = self._site.homes[STANDING[1]].daemon
         if daemon is not None:
+            said = await daemon.ask("explain", CALLER, f"{_MYSQL}/tcp")
+            self._say("\n".join(_wrapped(line) for line in said.splitlines()))
+            if not said.startswith("denied: "):
+                raise Fatal(f"{CALLER} cannot reach {STANDING[1]}, and droplan explain says that it can.")
+
+    async def _show_status(self) -> None:
+        self._scene(f"What {STANDING[1]} says of itself (droplan status), with what it has dropped:")
+        daemon = self._site.homes[STANDING[1]].daemon
+        if daemon is not None:
+            await _counted(daemon)
             lines = (await daemon.ask("status")).splitlines()
             self._say("\n".join(lines[:_MOST_LINES]))
 
-    async def _survey(self, expected: "Callable[[Station], Verdict]") -> None:
-        peers = [_station(name, home) for name, home in self._site.homes.items()]
-        ghosts = [_station(f"{name} (gone)", home, False) for name, home in self._site.ghosts.items()]
-        findings = await survey([*peers, *ghosts, *self._strangers], peers, expected)
+    async def _survey(self, promise: "Callable[[Way], Verdict]") -> None:
+        droplets = [self._station(name) for name in self._site.homes]
+        ghosts = [_station(f"{name} (gone)", home, "") for name, home in self._site.ghosts.items()]
+        findings = await survey([*droplets, *ghosts, *self._strangers], droplets, PORTS, promise)
         self._console.say()
         self._say(table(findings, self._console))
-        if wrong := complaint(findings, expected):
+        if wrong := complaint(findings, promise):
             raise Fatal(wrong)
 
-    async def _talk(self, origin: str, target: str) -> "Conversation":
+    async def _talk(self, origin: str, target: str, port: int = _MYSQL) -> "Conversation":
         homes = self._site.homes
-        service = homes[target].services[_TALK_PORT]
+        service = homes[target].services[port]
         try:
             return await converse(homes[origin].machine, _private(homes[target]), service)
         except OSError as error:
@@ -193,8 +210,15 @@ class Demonstration:
             said = f": {daemon.said()}" if daemon else ""
             raise Fatal(f"{who} did not {what} within {_DEADLINE:g} s{said}") from error
 
-    def _others(self, name: str) -> "list[tuple[str, Home]]":
-        return [(other, home) for other, home in self._site.homes.items() if other != name]
+    def _open_to(self, name: str) -> "list[tuple[str, Home]]":
+        """The Droplets that promise to let this one in on MySQL's port."""
+        origin, homes = self._station(name), self._site.homes
+        ways = {other: Way(origin, self._station(other), "eth1", _MYSQL) for other in homes if other != name}
+        return [(other, homes[other]) for other, way in ways.items() if promised(way) is Verdict.OPEN]
+
+    def _station(self, name: str) -> Station:
+        home = self._site.homes[name]
+        return _station(name, home, role(home.droplet.tags))
 
     def _scene(self, title: str) -> None:
         self._console.say()
@@ -204,9 +228,23 @@ class Demonstration:
         self._console.say(textwrap.indent(text, _INDENT))
 
 
-def _station(label: str, home: "Home", peer: bool = True) -> Station:
-    addresses = wiring.addresses_of(home.plan)
-    return Station(label, home.machine, peer, addresses, service_port(home.droplet.tags))
+def _station(label: str, home: "Home", purpose: str) -> Station:
+    return Station(label, home.machine, purpose, wiring.addresses_of(home.plan))
+
+
+async def _counted(daemon: "Daemon") -> None:
+    """Return when the daemon has told of packets that it dropped on each of its two interfaces."""
+    deadline = time.monotonic() + _DEADLINE
+    while True:
+        denied = json.loads(await daemon.ask("status", "--json"))["denied"]
+        if len(denied) == len(NETWORKS) and all(denied.values()):
+            return
+        if time.monotonic() > deadline:
+            raise Fatal(f"{daemon.machine.name} does not count what it drops: {denied}.")
+
+
+def _wrapped(line: str) -> str:
+    return textwrap.fill(line, _WIDTH, subsequent_indent=" " * len("  interface  "))
 
 
 def _private(home: "Home") -> str:

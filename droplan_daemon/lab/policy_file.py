@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from typing import Any
 
 from droplan_daemon.errors import ConfigInvalid, Problem
 
@@ -23,6 +24,25 @@ def with_source(policy: str, source: dict[str, str], *, path: str = "droplan.tom
         )
     lines = "".join(f"{key} = {_quoted(value)}\n" for key, value in source.items())
     return f"{text.rstrip()}\n\n[source]\n{lines}".lstrip()
+
+
+def rules(policy: str, *, path: str = "droplan.toml") -> list[str]:
+    """Its rules as lines for people, in columns: on whom, from or to whom, ports, interface.
+
+    Raises ConfigInvalid when the text is not TOML.
+    """
+    allows = _parsed(policy, path).get("allow", [])
+    rows = [_columns(allow) for allow in allows] if isinstance(allows, list) else []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def _columns(allow: dict[str, Any]) -> tuple[str, ...]:
+    way = "from" if "from" in allow else "to"
+    who = allow.get(way, "")
+    picked = " or ".join(who) if isinstance(who, list) else who
+    ports = ", ".join(allow.get("ports", ())) or "every port"
+    return f"on {allow.get('on', 'all')}", f"{way} {picked}", ports, str(allow.get("interface", "private"))
 
 
 def _without_source(policy: str) -> str:

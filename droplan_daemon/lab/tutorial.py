@@ -1,5 +1,6 @@
 """The five servers of DigitalOcean's droplan tutorial, as an account. PURE but for the World it fills."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .world import World
@@ -7,12 +8,15 @@ from .world import World
 if TYPE_CHECKING:
     from .account import LabVpc
 
-ROLES = {"lb": 80, "bastion": 22, "wordpress": 80, "mysql": 3306}
-"""The tags of the servers, and the port on which each kind serves."""
+ROLES = ("haproxy", "tunnel", "wordpress", "mysql")
+"""The tags of the servers; each has one."""
+
+POLICY = Path(__file__).with_name("wordpress.toml")
+"""The policy of them all, as the manual has it in docs/examples/wordpress; without a source."""
 
 SERVERS = (
-    ("haproxy-www", "lb"),
-    ("tunnel-1", "bastion"),
+    ("haproxy-www", "haproxy"),
+    ("tunnel-1", "tunnel"),
     ("wordpress-1", "wordpress"),
     ("wordpress-2", "wordpress"),
     ("mysql-1", "mysql"),
@@ -37,6 +41,6 @@ def tutorial() -> "tuple[World, LabVpc]":
     return world, vpc
 
 
-def service_port(tags: tuple[str, ...]) -> int:
-    """Where a Droplet with these tags serves; ssh when no tag says."""
-    return next((ROLES[tag] for tag in tags if tag in ROLES), 22)
+def role(tags: tuple[str, ...]) -> str:
+    """What a Droplet with these tags is for; empty when no tag says."""
+    return next((tag for tag in tags if tag in ROLES), "")

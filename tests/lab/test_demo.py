@@ -22,15 +22,23 @@ LAB = [sys.executable, "-m", "droplan_daemon", "lab"]
 ORDINARY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
 
 SHOWN = (
-    r"^   stranger in the VPC  open -      open -      open -      open -      open -$",
-    r"^   stranger in the VPC  drop -      drop -      drop -      drop -      drop -$",
-    r"^   stranger on the Net  -    drop   -    drop   -    drop   -    drop   -    drop$",
-    r"^   wordpress-2 \(gone\)   drop drop   drop drop   drop drop   drop drop   drop drop$",
-    r"^   mysql-2              open open   open open   open open   open open$",
-    r"^   Let in \d+\.\d\d s after the API's answer by the first of 5 Droplets, \d+\.\d\d s by the last\.$",
-    r"^   Cut off \d+\.\d\d s after the API's answer by the first of 5 Droplets, \d+\.\d\d s by the last\.$",
+    r"^   everybody \(6\)        22 80 3306  22 80 3306  22 80 3306  22 80 3306  22 80 3306$",
+    r"^     on tag:wordpress +from tag:haproxy +80/tcp +private$",
+    r"^   haproxy-www                      drop        80          80          drop$",
+    r"^   tunnel-1             22                      22          22          22$",
+    r"^   mysql-1              drop        drop        22 80 3306  22 80 3306$",
+    r"^   stranger in the VPC  drop        drop        drop        drop        drop$",
+    r"^   haproxy-www                      drop        drop        drop        drop$",
+    r"^   everybody else \(5\)   80          22          drop        drop        drop$",
+    r"^   mysql-2              drop        drop        22 80 3306  22 80 3306$",
+    r"^   wordpress-2 \(gone\)   drop        drop        drop        drop        drop$",
+    r"^   Let in \d+\.\d\d s after the API's answer by the first of 3 Droplets, \d+\.\d\d s by the last\.$",
+    r"^   Cut off \d+\.\d\d s after the API's answer by the first of 4 Droplets, \d+\.\d\d s by the last\.$",
     r"^   wordpress-1 and mysql-1 talked all the while: \d+ KiB one way, longest pause \d+ ms\.$",
+    r"^   denied: haproxy-www \(10\.10\.0\.11\) to mysql-1 on the private network, 3306/tcp$",
     r"^   droplet: +mysql-1 ",
+    r"^   denied: +[1-9][\d,]* packets on eth0",
+    r"^   denied: +[1-9][\d,]* packets on eth1",
     r"^All as it must be, in \d+\.\d s; everything is cleaned up\.$",
 )
 
@@ -205,16 +213,22 @@ def test_a_terminal_gets_colour(place: Place) -> None:
 @pytest.mark.parametrize(
     ("policy", "complaint"),
     [
-        ("[private]\nmanaged = false\n", "From stranger in the VPC to haproxy-www over eth1 is 'open'"),
-        ("[public]\nmanaged = true\n", "From haproxy-www to tunnel-1 over eth0 is 'drop'"),
+        ("[private]\nmanaged = false\n", "From haproxy-www to port 22 of tunnel-1 over eth1 is 'open'"),
+        ("[public]\nmanaged = true\n", "From haproxy-www to port 22 of tunnel-1 over eth1 is 'open'"),
+        ("[private]\nallow_peers = false\n", "From haproxy-www to port 22 of tunnel-1 over eth0 is 'open'"),
+        (
+            '[private]\nallow_peers = false\n[public]\nmanaged = true\noutbound = "drop"\n',
+            "From haproxy-www to port 80 of wordpress-1 over eth1 is 'drop'",
+        ),
         ("nonsense = true\n", "The daemon of haproxy-www ended with 78"),
     ],
 )
-def test_what_is_not_as_it_must_be_ends_it(place: Place, policy: str, complaint: str) -> None:
+def test_what_is_not_as_it_must_be_ends_it(place: Place, tmp_path: Path, policy: str, complaint: str) -> None:
     """With a policy under which it would show a lie, it says so in one sentence and exits with 1."""
+    (tmp_path / "droplan.toml").write_text(policy)
     code = (
-        "import sys; from droplan_daemon.lab import demo; from droplan_daemon.cli import main\n"
-        f"demo.POLICY = {policy!r}; sys.exit(main(['lab', 'demo']))"
+        "import pathlib, sys; from droplan_daemon.lab import demo; from droplan_daemon.cli import main\n"
+        f"demo.POLICY = pathlib.Path({str(tmp_path / 'droplan.toml')!r}); sys.exit(main(['lab', 'demo']))"
     )
     done = place.run("-c", code, program=[sys.executable])
     assert 1 == done.returncode
@@ -283,7 +297,8 @@ def test_a_lab_that_is_left_running_can_be_played_with(any_place: Place) -> None
 def test_a_lab_takes_a_policy_and_a_fleet(place: Place, tmp_path: Path) -> None:
     """--config is every Droplet's policy, --fleet who there is; Ctrl-C ends it with 0."""
     policy, fleet = tmp_path / "droplan.toml", tmp_path / "fleet.json"
-    policy.write_text('mode = "audit"\n[source]\ninterval = "30s"\n')
+    allow = '[[allow]]\nname = "mail"\nfrom = "any"\nports = ["25/tcp"]\n'
+    policy.write_text(f'mode = "audit"\n[source]\ninterval = "30s"\n{allow}')
     v4 = '[{"ip_address": "10.9.0.5", "netmask": "255.255.0.0", "type": "private"}]'
     fleet.write_text(f'[{{"name": "only-one", "networks": {{"v4": {v4}}}}}]')
     with place.begin("up", "--config", str(policy), "--fleet", str(fleet)) as running:
@@ -293,6 +308,7 @@ def test_a_lab_takes_a_policy_and_a_fleet(place: Place, tmp_path: Path) -> None:
             assert (0, "") == (done.returncode, done.stderr)
             assert "only-one" in done.stdout
             assert "mode audit" in done.stdout
+            assert '"mail"' in place.run("enter", "only-one", "droplan", "show").stdout
         finally:
             running.send_signal(signal.SIGINT)
             running.communicate(timeout=20)

@@ -10,11 +10,12 @@ from droplan_daemon.errors import ConfigInvalid, Fatal
 from droplan_daemon.lab import wiring
 from droplan_daemon.lab.fleet_file import MOST_DROPLETS, read_fleet
 from droplan_daemon.lab.metadata import document
-from droplan_daemon.lab.policy_file import with_source
+from droplan_daemon.lab.policy_file import rules, with_source
 from droplan_daemon.lab.topology import Nic, Route
-from droplan_daemon.lab.tutorial import ROLES, SERVERS, service_port, tutorial
+from droplan_daemon.lab.tutorial import POLICY, ROLES, SERVERS, role, tutorial
 from droplan_daemon.lab.world import World
 
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "wordpress"
 SOURCE = {"url": "https://203.0.113.2", "token_file": '/tmp/a "b"\\c'}
 
 
@@ -89,13 +90,51 @@ def test_strangers_have_addresses_and_macs_of_nobody() -> None:
 
 
 def test_the_tutorial_is_its_five_servers() -> None:
-    """In one VPC, each on the port of its role."""
+    """In one VPC, each with the tag of its role."""
     world, vpc = tutorial()
     droplets = list(world.droplets.values())
     assert [name for name, _ in SERVERS] == [d.name for d in droplets]
     assert {vpc.id} == {d.vpc for d in droplets}
-    assert [ROLES[tag] for _, tag in SERVERS] == [service_port(d.tags) for d in droplets]
-    assert 22 == service_port(("whatever",))
+    assert [tag for _, tag in SERVERS] == [role(d.tags) for d in droplets]
+    assert {role(d.tags) for d in droplets} == set(ROLES)
+    assert "" == role(("whatever",))
+
+
+def test_the_tutorials_policy_is_that_of_the_manual() -> None:
+    """The lab's copy and docs/examples/wordpress/droplan.toml differ in their source alone."""
+    manual = tomllib.loads((EXAMPLE / "droplan.toml").read_text())
+    assert {key: value for key, value in manual.items() if key != "source"} == tomllib.loads(
+        POLICY.read_text()
+    )
+
+
+def test_the_tutorials_fleet_is_that_of_the_manual() -> None:
+    """Name for name and address for address; the manual's has the server that is added on top."""
+    shown = [(d.name, d.tags, sorted(map(str, d.v4)), d.v6) for d in tutorial()[0].droplets.values()]
+    manual = read_fleet(EXAMPLE / "fleet.json").droplets.values()
+    assert [*shown, "mysql-2"] == [
+        (d.name, d.tags, sorted(map(str, d.v4)), d.v6) if d.name != "mysql-2" else d.name for d in manual
+    ]
+
+
+def test_rules_are_lines_for_people() -> None:
+    """On whom, from or to whom, on which ports of which interface; what is left out is said."""
+    text = """
+    [[allow]]
+    name = "web"
+    on = "tag:web"
+    from = "any"
+    ports = ["80/tcp", "443/tcp"]
+    interface = "public"
+    [[allow]]
+    to = ["tag:db", "self"]
+    """
+    expected = [
+        "on tag:web  from any           80/tcp, 443/tcp  public",
+        "on all      to tag:db or self  every port       private",
+    ]
+    assert expected == rules(text)
+    assert [] == rules("")
 
 
 @pytest.mark.parametrize(
