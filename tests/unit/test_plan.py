@@ -5,20 +5,23 @@ import pytest
 from droplan_daemon.model.addresses import Family, parse_address
 from droplan_daemon.model.plan import (
     AddElements,
+    AddEntries,
     Change,
     CreateChain,
+    CreateMap,
     CreateSet,
     CreateTable,
     DeleteChain,
+    DeleteMap,
     DeleteRule,
     DeleteSet,
     DeleteTable,
     InsertRule,
     Plan,
     RemoveElements,
-    create_chain,
+    RemoveEntries,
 )
-from droplan_daemon.model.ruleset import AddressSet, Chain, Rule, SetKind
+from droplan_daemon.model.ruleset import AddressSet, Rule, SetKind
 
 _PEERS = frozenset(map(parse_address, ("10.0.0.10", "10.0.0.9")))
 _MANY = frozenset(parse_address(f"10.0.1.{n}") for n in range(20))
@@ -26,6 +29,10 @@ _MANY = frozenset(parse_address(f"10.0.1.{n}") for n in range(20))
 LINES: list[tuple[Change, str]] = [
     (CreateTable("x"), "create table"),
     (DeleteTable(), "delete table"),
+    (CreateMap("ports"), "create map ports"),
+    (DeleteMap("ports"), "delete map ports"),
+    (AddEntries("ports", frozenset({(80, 90, "b"), (22, 22, "a")})), "add to ports: 22-22 to a, 80-90 to b"),
+    (RemoveEntries("ports", frozenset({(22, 22, "a")})), "remove from ports: 22-22 to a"),
     (CreateSet(AddressSet("peers", Family.IPV4, SetKind.HOSTS)), "create set peers"),
     (DeleteSet("peers"), "delete set peers"),
     (AddElements("peers", Family.IPV4, _PEERS), "add to peers: 10.0.0.9, 10.0.0.10"),
@@ -58,10 +65,3 @@ def test_a_plan_is_its_changes_line_by_line() -> None:
     assert Plan((DeleteTable(),))
     assert not Plan()
     assert "" == str(Plan())
-
-
-def test_a_whole_chain_is_its_rules_in_order() -> None:
-    """A chain is made first, then each rule at the index where it ends up."""
-    first, second = Rule("a", counter=True), Rule("b", counter=True)
-    changes = create_chain(Chain("judge", None, (first, second)))
-    assert (CreateChain("judge"), InsertRule("judge", 0, first), InsertRule("judge", 1, second)) == changes

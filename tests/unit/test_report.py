@@ -21,7 +21,7 @@ from droplan_daemon.errors import (
 )
 from droplan_daemon.model.budget import Budget
 from droplan_daemon.model.fleet import Skipped
-from droplan_daemon.model.policy import InterfacePolicy, Mode, Peers, Policy, Scope
+from droplan_daemon.model.policy import InterfacePolicy, Mode, Outbound, Peers, Policy, Scope
 from droplan_daemon.reconcile import Failed, Unchanged, World
 from droplan_daemon.report import Standing
 from tests.unit.cycles import Bench, droplet, fleet
@@ -113,15 +113,18 @@ def test_the_headline_of_a_start_says_so() -> None:
 
 
 def test_denied_packets_are_told_by_interface() -> None:
-    """Those of managed interfaces alone."""
-    policy = Policy(public=InterfacePolicy(managed=True, allow_peers=False))
-    found = _outcome(policy)
-    counters = {("private-in", "denied"): 7, ("public-in", "denied"): 9, ("private-in", "peers"): 100}
+    """Those of managed interfaces alone, and what was not let out by a name of its own."""
+    found = _outcome(Policy(public=InterfacePolicy(managed=True, allow_peers=False, outbound=Outbound.DROP)))
+    counters = {
+        ("private-in", "denied"): 7,
+        ("public-in", "denied"): 9,
+        ("public-out", "denied"): 3,
+        ("private-in", "peers"): 100,
+    }
     seen = type(found.observation)(found.observation.ruleset, 1, counters)
-    assert (("eth1", 7), ("eth0", 9)) == tuple(
-        sorted(report.denied_counts(policy, Unchanged(found.world, seen)), reverse=True)
-    )
-    assert (("eth1", 7),) == report.denied_counts(Policy(), Unchanged(_world(), seen))
+    everywhere = {"eth1": 7, "eth0": 9, "eth0 out": 3}
+    assert everywhere == dict(report.denied_counts(Unchanged(found.world, seen)))
+    assert (("eth1", 7),) == report.denied_counts(Unchanged(_world(), seen))
 
 
 def test_the_status_is_plain_json() -> None:
