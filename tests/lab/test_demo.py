@@ -205,7 +205,7 @@ def test_a_terminal_gets_colour(place: Place) -> None:
         assert 1 == lab.wait(timeout=20)
         shown += os.read(parent, 65536)
     os.close(parent)
-    assert b"\x1b[32mopen\x1b[0m" in shown
+    assert b"\x1b[32m22 80 3306\x1b[0m" in shown
     assert b"Interrupted; everything is cleaned up." in shown
     assert b"Traceback" not in shown
 
