@@ -33,9 +33,10 @@ def nearest(case: "Case") -> tuple[str, ...]:
     found = (
         *_switched_off(case),
         *_wrong_sender(case),
-        *_peers(case),
+        *_no_peers(case),
         *_wrong_port(case),
         *_wrong_place(case),
+        *_unwelcome_peers(case),
     )
     whose = "from anybody" if case.packet.direction is Direction.INBOUND else "to anybody"
     none = f"no rule allows {case.packet.service} {whose} on the {case.packet.kind} interface"
@@ -53,18 +54,20 @@ def _wrong_sender(case: "Case") -> "Iterator[str]":
             yield f"rule '{allow.name}': {allow.who} would be allowed; {about(case, allow.who)}"
 
 
-def _peers(case: "Case") -> "Iterator[str]":
+def _no_peers(case: "Case") -> "Iterator[str]":
     """Why the rule that lets peers in does not."""
-    if case.packet.direction is Direction.OUTBOUND:
-        return
-    allowed = case.mine.on(case.packet.kind).allow_peers
-    for judged in judge(case.policy.peers, case.fleet, case.view.own):
-        if judged.droplet not in case.owners:
-            continue
-        if allowed:
-            yield f"peers would be allowed; {judged.droplet.name} is none: {judged.reason}"
-        elif judged.peer:
-            yield f"{judged.droplet.name} is a peer, but [{case.packet.kind}] has allow_peers = false"
+    if case.packet.direction is Direction.INBOUND and case.mine.on(case.packet.kind).allow_peers:
+        for one in judge(case.policy.peers, case.fleet, case.view.own):
+            if one.droplet in case.owners:
+                yield f"peers would be allowed; {one.droplet.name} is none: {one.reason}"
+
+
+def _unwelcome_peers(case: "Case") -> "Iterator[str]":
+    """Peers where being one is not enough."""
+    if case.packet.direction is Direction.INBOUND and not case.mine.on(case.packet.kind).allow_peers:
+        for droplet in case.owners:
+            if droplet.id in case.view.peers:
+                yield f"{droplet.name} is a peer, but [{case.packet.kind}] has allow_peers = false"
 
 
 def _wrong_port(case: "Case") -> "Iterator[str]":

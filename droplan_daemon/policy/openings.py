@@ -6,6 +6,7 @@ Laws:
 2. `parse(labels(one)) == one` for everything that rules can open.
 """
 
+import re
 from typing import TYPE_CHECKING
 
 from droplan_daemon.model.addresses import Family
@@ -117,16 +118,20 @@ def _label(first: int, last: int) -> str:
     return f"{low}/{name}" if low == high else f"{low}-{high}/{name}"
 
 
+_LABEL = re.compile(r"(?:(\d{1,5})(?:-(\d{1,5}))?/)?(?:protocol-(\d{1,3})|([a-z0-9]+))", re.ASCII)
+
+
 def _parsed(text: str) -> Openings:
+    found = _LABEL.fullmatch(text)
     if text == _EVERYTHING:
         return EVERYTHING
-    ports, slash, name = text.rpartition("/")
-    number = _NUMBERS.get(name)
-    protocol = int(name.removeprefix("protocol-")) if number is None else number
-    low, _, high = ports.partition("-")
-    first = int(low) if slash else 0
-    last = (int(high) if high else first) if slash else _PORTS - 1
-    if not (0 <= first <= last < _PORTS and 0 <= protocol < _PROTOCOLS):
-        message = f"no ports: {text!r}"
+    if found is None or (found[4] and found[4] not in _NUMBERS):
+        message = f"no ports: {text[:60]!r}"
         raise ValueError(message)
-    return ((protocol * _PORTS + first, protocol * _PORTS + last),)
+    protocol = int(found[3]) if found[3] else _NUMBERS[found[4]]
+    first = int(found[1] or 0)
+    last = int(found[2] or first) if found[1] else _PORTS - 1
+    if not (first <= last < _PORTS and protocol < _PROTOCOLS):
+        message = f"no ports: {text[:60]!r}"
+        raise ValueError(message)
+    return of_port_range(protocol, first, last)
