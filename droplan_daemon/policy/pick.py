@@ -138,15 +138,21 @@ def elements(
     if isinstance(selector, Union):
         return ranges(union(*(_alone(part, scene, kind, family) for part in selector.parts)), family)
     if names_droplets_only(selector):
+        width = family.width
         found = scene.addresses(droplets(selector, scene), kind)
-        return frozenset(address for address in found if family_of(address) is family)
+        return frozenset(address for address in found if len(address) == width)
     return ranges(picked(selector, scene, kind, family), family)
 
 
 def _alone(part: "Selector", scene: "Scene", kind: InterfaceKind, family: Family) -> Space:
-    if names_droplets_only(part):
-        return of_addresses(elements(part, scene, kind, family))
-    return picked(part, scene, kind, family)
+    """What a part of a Union picks; parts come back in one Union after another."""
+    asked = part, kind, family
+    if asked not in scene.known:
+        if names_droplets_only(part):
+            scene.known[asked] = of_addresses(elements(part, scene, kind, family))
+        else:
+            scene.known[asked] = picked(part, scene, kind, family)
+    return scene.known[asked]
 
 
 def picked(selector: "Selector", scene: "Scene", kind: InterfaceKind, family: Family) -> Space:

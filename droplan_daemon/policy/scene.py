@@ -7,7 +7,7 @@ Laws:
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import translate
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Callable, Iterable, Mapping
 
-    from droplan_daemon.model.addresses import Address
+    from droplan_daemon.model.addresses import Address, Family
     from droplan_daemon.model.fleet import Droplet, Fleet
+    from droplan_daemon.model.selector import Selector
+
+    from .space import Space
 
 Ids = frozenset[int]
 
@@ -28,7 +31,7 @@ class Scene:
     """Droplets by id, and ids by tag, name, region and VPC.
 
     `neighbours` are those that the private network connects us with; `vpc_range` is the address
-    range of our VPC (None: not known).
+    range of our VPC (None: not known). `known` keeps answers: a Scene never changes, so they hold.
     """
 
     own: "Droplet"
@@ -41,6 +44,9 @@ class Scene:
     regions: "Mapping[str, Ids]"
     vpcs: "Mapping[str, Ids]"
     vpc_range: str | None
+    known: "dict[tuple[Selector, InterfaceKind, Family], Space]" = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def addresses(self, ids: Ids, kind: InterfaceKind) -> "Iterable[Address]":
         """The addresses that these Droplets have towards us on this kind of interface."""
