@@ -44,13 +44,15 @@ def stand_in(name: str, **attributes: object) -> "Iterator[None]":
     module, (package, _, last) = ModuleType(name), name.rpartition(".")
     vars(module).update(attributes)
     sys.modules[name] = module
-    parent = import_module(package)
-    setattr(parent, last, module)
+    parent = import_module(package) if package else None
+    if parent:
+        setattr(parent, last, module)
     try:
         yield
     finally:
         del sys.modules[name]
-        delattr(parent, last)
+        if parent:
+            delattr(parent, last)
 
 
 def give_back() -> None:

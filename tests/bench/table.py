@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 WIDTH = 100
 _WHAT, _GOT, _BESIDE, _RATIO, _BAR = 39, 12, 22, 8, 11
 
-MICRO, MILLI = 1e-6, 1e-3
+_SMALL = 0.05
+
+MILLI = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,7 @@ def head() -> str:
 
 def lines(row: Row) -> "Iterator[str]":
     """One figure's line, and its notes."""
-    ratio = "" if row.ratio is None else f"{row.ratio:.3g}" if row.ratio >= 100 else f"{row.ratio:.2f}"
-    yield _line((row.what, row.got, row.beside, ratio, row.bar, _verdict(row.met)))
+    yield _line((row.what, row.got, row.beside, _ratio(row.ratio), row.bar, _verdict(row.met)))
     words, line = row.note.split(), "   "
     for word in words:
         if len(line) + 1 + len(word) > WIDTH:
@@ -71,6 +72,13 @@ def lines(row: Row) -> "Iterator[str]":
         line += f" {word}"
     if words:
         yield line
+
+
+def _ratio(value: float | None) -> str:
+    """Far below one, the other way round: 0.004 says nothing to anybody."""
+    if value is None:
+        return ""
+    return f"{value:.2f}" if value >= _SMALL else f"1 : {1 / value:.0f}"
 
 
 def _verdict(met: bool | None) -> str:

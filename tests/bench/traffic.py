@@ -21,7 +21,7 @@ from .fleets import NETWORK, OWN_ADDRESS
 from .processes import inside
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from droplan_daemon.model.addresses import Address
 
@@ -101,7 +101,7 @@ class Sender:
         self._headers = (_Header * len(chosen))()
         for number, header in enumerate(self._headers):
             header.spans, header.span_count = ctypes.pointer(self._spans[number]), 1
-        self._send = ctypes.CDLL(None, use_errno=True).sendmmsg
+        self._send: Callable[..., int] = ctypes.CDLL(None, use_errno=True).sendmmsg
         self._next = 0
 
     def send(self, count: int) -> int:
@@ -111,7 +111,7 @@ class Sender:
             # The last part of the frames may be shorter than AT_ONCE.
             most = min(AT_ONCE, len(self._headers) - self._next)
             at = ctypes.byref(self._headers, self._next * ctypes.sizeof(_Header))
-            done: int = self._send(self._socket.fileno(), at, most, 0)
+            done = self._send(self._socket.fileno(), at, most, 0)
             if done < 0:
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
             self._next = (self._next + done) % len(self._headers)
@@ -136,7 +136,7 @@ def frame(source: "Address") -> bytes:
 
 def _checksum(data: bytes) -> int:
     """RFC 1071."""
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

@@ -40,11 +40,12 @@ def test_a_daemon_loads_nothing_that_it_does_not_use() -> None:
     program = """
 from droplan_daemon.cli.parser import parse
 args = parse(["run"])
-import droplan_daemon.herald, droplan_daemon.logs, droplan_daemon.notify
+import droplan_daemon.logs, droplan_daemon.herald, droplan_daemon.notify
 import droplan_daemon.backends.nft, droplan_daemon.sources.digitalocean
 import droplan_daemon.sources.host, droplan_daemon.sources.links, droplan_daemon.sources.metadata
 unwanted = ("droplan_daemon.lab", "importlib.metadata", "zipfile", "http.client", "http.cookiejar",
-            "urllib.request", "email.message", "difflib", "pyroute2.netlink.nlsocket", "multiprocessing")
+            "urllib.request", "email.message", "difflib", "pickle", "zoneinfo", "multiprocessing",
+            "pyroute2.netlink.nlsocket")
 print([name for name in unwanted if name in sys.modules])
 """
     assert "[]" == _run(program)
@@ -54,12 +55,14 @@ def test_what_was_stood_in_for_is_there_for_those_who_ask_later() -> None:
     """The interpreter is as if nothing had been done, the parent's attribute included."""
     program = """
 from droplan_daemon.lean import bare, stand_in
-with bare("email"), stand_in("http.cookiejar", CookieJar="none"):
-    import http.cookiejar, email.errors
+with bare("email"), stand_in("http.cookiejar", CookieJar="none"), stand_in("pickle", loads="none"):
+    import http.cookiejar, email.errors, pickle
+    assert pickle.loads == "none"
     assert http.cookiejar.CookieJar == "none"
     assert not hasattr(sys.modules["email"], "message_from_string")
 assert "http.cookiejar" not in sys.modules and not hasattr(sys.modules["http"], "cookiejar")
-import email, http.cookiejar
+import email, http.cookiejar, pickle
+assert pickle.loads(pickle.dumps(1)) == 1
 print(http.cookiejar.CookieJar.__name__, email.message_from_string.__name__)
 """
     assert "CookieJar message_from_string" == _run(program)
