@@ -54,11 +54,11 @@ demo: $(VENV)/lab.stamp
 	@$(BIN)/droplan lab demo
 
 test: $(VENV)/dev.stamp
-	$(call need,nft:nftables ip:iproute2 strace:strace)
+	$(call need,nft:nftables ip:iproute2 strace:strace chromium:chromium chromedriver:chromium-driver)
 	@$(BIN)/pytest -m "not full"
 
 test-full: $(VENV)/dev.stamp
-	$(call need,nft:nftables ip:iproute2 strace:strace)
+	$(call need,nft:nftables ip:iproute2 strace:strace chromium:chromium chromedriver:chromium-driver)
 	@DROPLAN_TEST_FULL=1 $(BIN)/pytest
 
 lint: $(VENV)/dev.stamp

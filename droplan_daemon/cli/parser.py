@@ -116,7 +116,7 @@ examples:
   droplan show --fleet fleet.json --as mysql-1 | sudo nft -c -f -
   droplan show --fleet fleet.json --as mysql-1 --format json
 
-json: comment, flags, sets, chains
+json: comment, flags, sets, maps, chains
 """
 _CHECK = """\
 With --fleet FILE (what GET /v2/droplets answers) it also says what of the policy
