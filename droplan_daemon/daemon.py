@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from .effects import Clock
+    from .errors import Problem
     from .herald import Herald
 
 CYCLE_LIMIT = 120.0
@@ -43,13 +44,15 @@ class Crashed(Retry):
 class Parts:
     """What one reading of the configuration gives: a Cycle, its pace, and how to let go of it.
 
-    `interval` is in seconds; `changes` yields whenever the Source changed (None: it cannot tell).
+    `interval` is in seconds; `changes` yields whenever the Source changed (None: it cannot tell);
+    `cautions` are mistakes of the configuration that one can run with.
     """
 
     cycle: Cycle
     interval: float
     changes: "Callable[[], AsyncIterator[None]] | None"
     close: "Callable[[], Awaitable[None]]"
+    cautions: "tuple[Problem, ...]" = ()
 
 
 class Daemon:
@@ -84,7 +87,7 @@ class Daemon:
         watching = self._watch()
         try:
             while not self._stop.is_set():
-                if self._reload:
+                while self._reload:
                     watching = await self._reloaded(watching)
                 await self._turn(watching)
         finally:
@@ -123,6 +126,7 @@ class Daemon:
         parts.cycle.previous = self._parts.cycle.previous
         self._parts, self._failures = parts, 0
         self._herald.reloaded(parts.cycle.policy)
+        self._herald.cautions(parts.cautions)
         return self._watch()
 
     async def _turn(self, watching: "asyncio.Task[None]") -> None:

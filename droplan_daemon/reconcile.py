@@ -22,7 +22,7 @@ from .policy.compile import compile_ruleset, managed_interface
 from .policy.effective import effective
 from .policy.peers import peer_droplets
 from .policy.warnings import warnings
-from .safety import examine, held
+from .safety import examine, held, unread
 
 if TYPE_CHECKING:
     from .effects import Backend, HostFinder, Observation, Source
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .model.plan import Plan
     from .model.policy import Policy
     from .model.ruleset import Ruleset
+    from .safety import Evidence
 
 ATTEMPTS = 5
 """How often a cycle looks again when others commit at the same time."""
@@ -38,7 +39,10 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What a cycle knew when it decided; `policy` is what this Droplet enforces, overrides applied."""
+    """What a cycle knew when it decided; `policy` is what this Droplet enforces, overrides applied.
+
+    `held`: an entry of the answer could not be read, so nobody was taken out of any set.
+    """
 
     fleet: "Fleet"
     host: "Host"
@@ -47,6 +51,7 @@ class World:
     desired: "Ruleset"
     policy: "Policy"
     warnings: tuple[str, ...] = ()
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +150,8 @@ class Cycle:
             peer_droplets(self.policy.peers, evidence.fleet, evidence.own),
             desired,
             mine,
-            (*warnings(self.policy, evidence.scene), *_unguarded(mine, host)),
+            (*warnings(self.policy, evidence.scene), *_unguarded(mine, host), *_holding(evidence)),
+            evidence.hold_removals,
         )
         return Prospect(world, observation, diff(observation.ruleset, desired))
 
@@ -188,6 +194,13 @@ def flush(backend: "Backend") -> bool:
         with suppress(CommitConflict, CommitUnknown):
             backend.commit(removal, observation.generation)
     raise CommitConflict("the table could not be removed, since others keep changing the kernel's ruleset")
+
+
+def _holding(evidence: "Evidence") -> tuple[str, ...]:
+    """That nobody is removed, and why."""
+    if not evidence.hold_removals:
+        return ()
+    return (f"nobody is removed for now{unread(evidence.fleet)}",)
 
 
 def _unguarded(policy: "Policy", host: "Host") -> "tuple[str, ...]":

@@ -85,7 +85,8 @@ def membership(before: World | None, after: World) -> "Iterator[Event]":
         return
     then = {d.id: d for d in before.peers}
     yield from _told("peer.joined", [now[i] for i in now.keys() - then.keys()])
-    yield from _told("peer.left", [then[i] for i in then.keys() - now.keys()])
+    if not after.held:  # what is held in the sets has not left
+        yield from _told("peer.left", [then[i] for i in then.keys() - now.keys()])
 
 
 def _told(event: str, droplets: "list[Droplet]") -> "Iterator[Event]":

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from .errors import Refusal
 from .model.ruleset import SetKind
 from .policy.demands import require
+from .policy.members import capacity
 from .policy.peers import peer_droplets
 from .policy.scene import scene
-from .policy.space import ranges, space
 
 if TYPE_CHECKING:
     from .model.fleet import Droplet, Fleet
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from .model.policy import Policy
     from .model.ruleset import AddressSet, Ruleset
     from .policy.scene import Scene
+
+
+_DROPLETS = "droplets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,33 +68,44 @@ def unread(fleet: "Fleet") -> str:
 
 def _carry(fleet: "Fleet", previous: "Fleet | None") -> "tuple[Fleet, bool]":
     """The Fleet with unreadable entries as they were last; whether any of them is unknown."""
+    fleet, unknown = _carry_networks(fleet, previous)
     present = {droplet.id for droplet in fleet.droplets}
-    missing = {skipped.id for skipped in fleet.skipped} - present
-    known = (
-        {droplet.id: droplet for droplet in previous.droplets if droplet.id in missing} if previous else {}
-    )
+    missing = {entry.id for entry in fleet.skipped if entry.listing == _DROPLETS} - present
+    known = {d.id: d for d in previous.droplets if d.id in missing} if previous else {}
     if not known:
-        return fleet, bool(missing)
+        return fleet, unknown or bool(missing)
     droplets = sorted((*fleet.droplets, *known.values()), key=lambda droplet: droplet.id)
-    return replace(fleet, droplets=tuple(droplets)), len(known) < len(missing)
+    return replace(fleet, droplets=tuple(droplets)), unknown or len(known) < len(missing)
+
+
+def _carry_networks(fleet: "Fleet", previous: "Fleet | None") -> "tuple[Fleet, bool]":
+    """VPCs and peerings never shrink while an entry of theirs cannot be read."""
+    if all(entry.listing == _DROPLETS for entry in fleet.skipped):
+        return fleet, False
+    if previous is None:
+        return fleet, True
+    vpcs = {vpc.id: vpc for vpc in (*previous.vpcs, *fleet.vpcs)}
+    peerings = dict.fromkeys((*fleet.peerings, *previous.peerings))
+    return replace(fleet, vpcs=tuple(vpcs.values()), peerings=tuple(peerings)), False
 
 
 def held(desired: "Ruleset", observed: "Ruleset | None") -> "Ruleset":
-    """The desired Ruleset, with nobody taken out of the sets that the kernel holds."""
+    """The desired Ruleset, with nobody taken out of the sets that the kernel holds.
+
+    Sets of ranges stay as they are: in `any and not tag:blocked` an unreadable Droplet would open
+    the door that it was to close.
+    """
     if observed is None:
         return desired
-    sets = {name: _union(new, observed.sets.get(name)) for name, new in desired.sets.items()}
+    sets = {name: _held_set(new, observed.sets.get(name)) for name, new in desired.sets.items()}
     return replace(desired, sets=sets)
 
 
-def _union(new: "AddressSet", old: "AddressSet | None") -> "AddressSet":
+def _held_set(new: "AddressSet", old: "AddressSet | None") -> "AddressSet":
     if old is None or (old.family, old.kind) != (new.family, new.kind):
         return new
     if new.kind is SetKind.RANGES:
-        width = new.family.width
-        spans = (
-            (int.from_bytes(element[:width], "big"), int.from_bytes(element[width:], "big"))
-            for element in new.elements | old.elements
-        )
-        return replace(new, elements=ranges(space(spans), new.family))
-    return replace(new, capacity=max(new.capacity, old.capacity), elements=new.elements | old.elements)
+        return replace(new, elements=old.elements)
+    together = new.elements | old.elements
+    room = capacity(len(together), max(new.capacity, old.capacity))
+    return replace(new, capacity=room, elements=together)

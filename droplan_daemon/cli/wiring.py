@@ -89,7 +89,8 @@ def parts(settings: Settings, kernel: "Backend") -> Parts:
         await source.aclose()
         await finder.aclose()
 
-    return Parts(Cycle(settings.policy, source, finder, kernel), settings.source.interval, watch, close)
+    cycle = Cycle(settings.policy, source, finder, kernel)
+    return Parts(cycle, settings.source.interval, watch, close, settings.warnings)
 
 
 def _source(settings: Settings) -> "DigitalOcean | FileSource":

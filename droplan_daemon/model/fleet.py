@@ -62,10 +62,14 @@ class Peering:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """An entry of the listing that could not become a Droplet, and why (`id` None: it had none)."""
+    """An entry of a listing that could not be read, and why (`id` None: it had none).
+
+    `listing` is the API's word for what it would have been: `droplets`, `vpcs`, `vpc_peerings`.
+    """
 
     id: int | None
     reason: str
+    listing: str = "droplets"
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,8 +75,8 @@ def set_name(who: "Selector | Union", kind: InterfaceKind, family: "Family") -> 
 
 
 def digest(text: str) -> str:
-    """Eight hexadecimal digits that stand for a text."""
-    return sha256(text.encode()).hexdigest()[:8]
+    """Twelve hexadecimal digits that stand for a text: no two of an operator's will ever be the same."""
+    return sha256(text.encode()).hexdigest()[:12]
 
 
 def _least(who: "Selector | Union") -> int:

@@ -13,7 +13,7 @@ from droplan_daemon.model.ruleset import Icmp, Protocol, To, Transport
 
 from .lifelines import lifelines
 from .members import Members
-from .pick import ANY, elements, families, names_droplets_only, picked
+from .pick import ANY, elements, names_droplets_only, picked
 from .space import contains
 
 if TYPE_CHECKING:
@@ -84,8 +84,6 @@ class Case:
         family = family_of(address)
         if who == ANY:
             return True
-        if family not in families(who, kind):
-            return False
         if names_droplets_only(who):
             return address in elements(who, self.view, kind, family)
         return contains(picked(who, self.view, kind, family), address)

@@ -150,7 +150,14 @@ def _if_needed(
 
 
 def _name_by_mac(nic: "Nic", kind: InterfaceKind, links: "Sequence[Link]") -> str:
-    """The link with this MAC; bridges and VLANs share their port's, then the addresses decide."""
+    """The link that has the address, else the one with the MAC.
+
+    The address comes first: of a card that is a bridge's port the kernel says that packets come in
+    by the bridge, which may have a MAC of its own.
+    """
+    addressed = [link for link in links if link.addresses & nic.addresses]
+    if len(addressed) == 1:
+        return addressed[0].name
     named = [link for link in links if link.mac == nic.mac]
     if not named:
         raise HostUnknown(

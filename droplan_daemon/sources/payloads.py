@@ -221,7 +221,7 @@ def read_page(body: bytes, kind: Kind[T], shared: Shared) -> Page[T]:
         try:
             value = entry.value(shared)
         except ValueError as error:
-            skipped.append(Skipped(_droplet_id(entry.id), str(error)))
+            skipped.append(Skipped(_droplet_id(entry.id), str(error), kind.word))
         else:
             if value is not None:
                 items.append(value)
@@ -263,7 +263,7 @@ def _without(
     entries = page[word]
     ids = {index: _key(entries[index]) for index in reasons}
     kept = {**page, word: [entry for index, entry in enumerate(entries) if index not in reasons]}
-    skipped = [Skipped(_droplet_id(ids[index]), reason) for index, reason in sorted(reasons.items())]
+    skipped = [Skipped(_droplet_id(ids[index]), reason, word) for index, reason in sorted(reasons.items())]
     return kept, skipped, list(ids.values())
 
 
