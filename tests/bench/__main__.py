@@ -1,6 +1,7 @@
 """`python -m tests.bench`: every figure beside its bar; exits with 1 when one is missed."""
 
 import argparse
+import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from .table import Row
 
+_INTERRUPTED = 130
+
 GROUPS: "dict[str, Callable[[Effort], Iterator[Row]]]" = {
     "kernel": kernel.rows,
     "fetching": fetching.rows,
@@ -31,20 +34,30 @@ GROUPS: "dict[str, Callable[[Effort], Iterator[Row]]]" = {
 def main() -> int:
     """Measure, print as it comes; the exit code."""
     args = _parsed()
-    effort, begun = Effort(args.quick), time.monotonic()
     try:
         gain_rights()
+        missed = _measured(args.only or list(GROUPS), Effort(args.quick))
     except Fatal as error:
         sys.stderr.write(f"bench: {error}\n")
         return error.exit_code
-    if args.quick:
+    except (OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
+        sys.stderr.write(f"bench: this figure cannot be measured here: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return 1 if missed else 0
+
+
+def _measured(names: list[str], effort: Effort) -> list[str]:
+    """Print these groups; the figures that missed their bars."""
+    begun = time.monotonic()
+    if effort.quick:
         _say("quick: a few rounds of each; these figures are for looking at, not for believing")
     _say(head())
-    missed = [
-        row.what for name in args.only or GROUPS for row in _shown(GROUPS[name](effort)) if row.met is False
-    ]
-    _say(f"\n{_verdict(missed)} ({time.monotonic() - begun:.0f} s)")
-    return 1 if missed else 0
+    missed = [row.what for name in names for row in _shown(GROUPS[name](effort)) if row.met is False]
+    verdict = f"missed: {', '.join(missed)}" if missed else "every bar is met"
+    _say(f"\n{verdict} ({time.monotonic() - begun:.0f} s)")
+    return missed
 
 
 def _parsed() -> argparse.Namespace:
@@ -62,10 +75,6 @@ def _shown(rows: "Iterator[Row]") -> "Iterator[Row]":
         for line in lines(row):
             _say(line)
         yield row
-
-
-def _verdict(missed: list[str]) -> str:
-    return f"missed: {', '.join(missed)}" if missed else "every bar is met"
 
 
 def _say(line: str) -> None:

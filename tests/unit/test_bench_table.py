@@ -1,7 +1,7 @@
 """The table of `make bench`."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.bench.table import WIDTH, Row, at_least, at_most, head, lines, render, seconds
@@ -31,6 +31,7 @@ def test_a_reference_is_neither_met_nor_missed() -> None:
     assert ["the", "old", "way", "1.0", "s", "beside", "2.00"] == line.split()
 
 
+@example("a figure with a name that is longer than its column is wide", "1.0 ms", "word " * 60, 1.0)
 @given(texts, texts, texts, st.none() | st.floats(0.0001, 999))
 def test_lines_fit_100_columns(what: str, got: str, note: str, ratio: float | None) -> None:
     """Whatever the figure is called and whatever is to be said of it."""
