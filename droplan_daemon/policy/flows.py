@@ -55,6 +55,15 @@ class Flows:
         both = zip(targets, turned(limits, len(targets)), strict=True)
         return tuple(joined(kept(row, free), narrowed(row, reached)) for row, reached in both)
 
+    def present(self, lane: "Lane") -> Crowd:
+        """Those outside whom any Droplet can meet there."""
+        places = {profile.at for profile in self._profiles}
+        return crowd(
+            len(self._parts) + n
+            for n, outsider in enumerate(self._outsiders)
+            if any(self._outside.address(at, lane, outsider) is not None for at in places)
+        )
+
     def _limited(self, index: int, lane: "Lane") -> bool:
         on = self._profiles[index].mine.on(lane.kind)
         return on.managed and on.outbound is Outbound.DROP

@@ -17,7 +17,7 @@ from droplan_daemon.model.fleet import InterfaceKind
 from droplan_daemon.model.policy import Outbound
 
 from . import twins
-from .crowd import Row, cell, crowd
+from .crowd import Row, cell, crowd, members
 from .flows import Flows
 from .grouping import alike, profiles
 from .naming import group_names
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from droplan_daemon.model.fleet import Droplet, Fleet
     from droplan_daemon.model.policy import Mode, Policy
 
+    from .crowd import Crowd
     from .grouping import Profile
     from .openings import Openings
 
@@ -95,7 +96,8 @@ def matrix(policy: "Policy", fleet: "Fleet") -> Matrix:
     made = tuple(
         Group(name, group, *natures[one[0]]) for (name, group), one in zip(groups, classes, strict=True)
     )
-    return _informative(Matrix(made, tuple(outsider.name for outsider in beyond), joined))
+    present = {lane: flows.present(lane) >> len(parts) << len(made) for lane in rows}
+    return _informative(Matrix(made, tuple(outsider.name for outsider in beyond), joined), present)
 
 
 def _nature(survey: Survey, droplet_id: int, profile: "Profile") -> "tuple[Mode, Guard, Guard]":
@@ -118,11 +120,11 @@ def _groups(fleet: "Fleet", ids: "Sequence[Sequence[int]]") -> "list[tuple[str, 
     return list(zip(group_names(fleet, groups), groups, strict=True))
 
 
-def _informative(whole: Matrix) -> Matrix:
-    """Without those outside who are treated like "any", the first of them."""
-    first, end = len(whole.groups), len(whole.parties)
+def _informative(whole: Matrix, present: "Mapping[Lane, Crowd]") -> Matrix:
+    """Without those outside who are treated like "any", the first of them, or are not there."""
+    first = len(whole.groups)
     telling = {
-        lane: [n for n in range(first + 1, end) if not _same(rows, first, n)]
+        lane: [n for n in members(present[lane]) if n > first and not _same(rows, first, n)]
         for lane, rows in whole.rows.items()
     }
     stay = [first, *sorted({n for found in telling.values() for n in found})]

@@ -142,30 +142,47 @@ def test_searching_dims_what_does_not_match(browser: Browser, tmp_path: "Path") 
     assert ["tag:web → db-1: 5432/tcp"] == browser.run(bright)
 
 
+_NODES = """
+return [...document.querySelectorAll('svg .node > :first-child')].map((node) => {
+  const box = node.getBoundingClientRect();
+  return [box.left, box.top, box.right, box.bottom];
+})
+"""
+
+
 @needs_browser
 def test_the_graph_has_a_node_for_each_party_and_an_arrow_for_each_cell(
     browser: Browser, tmp_path: "Path"
 ) -> None:
-    """By the button and by the address; nodes lie inside the picture and apart from one another."""
-    path = _written(tmp_path)
-    browser.open(path)
+    """By the button; what a group may do among itself is an arrow too."""
+    browser.open(_written(tmp_path))
     browser.click("#views button[data-value='graph']")
-    assert 3 == browser.run("return document.querySelectorAll('svg .node').length")
+    assert 3 == len(browser.run(_NODES))
     assert [["0", "0"], ["0", "1"]] == browser.run(
         "return [...document.querySelectorAll('svg .edge')].map((e) => [e.dataset.from, e.dataset.to])"
     )
-    boxes = browser.run(
-        "return [...document.querySelectorAll('svg .node > :first-child')].map((n) => "
-        "{ const b = n.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom] })"
-    )
-    frame = browser.run(
-        "const b = document.querySelector('svg').getBoundingClientRect(); return [b.left, b.right]"
-    )
-    assert all(frame[0] <= left and right <= frame[1] for left, _, right, _ in boxes)
-    for n, one in enumerate(boxes):
-        for other in boxes[n + 1 :]:
-            assert one[2] < other[0] or other[2] < one[0] or one[3] < other[1] or other[3] < one[1]
     assert [] == browser.complaints()
+
+
+@needs_browser
+def test_nodes_lie_in_the_picture_and_apart(browser: Browser, tmp_path: "Path") -> None:
+    """Thirty groups around one that they all may reach: none covers another, none is cut off."""
+    droplets = [_droplet(number, f"app{number}", f"app{number}") for number in range(1, 31)]
+    rules = tuple(
+        Allow(f"{n}", parse("id:1"), parse(f"id:{n}"), ports=(Ports(PortProtocol.TCP, n, n),))
+        for n in range(2, 31)
+    )
+    star = Policy(private=InterfacePolicy(managed=True, allow_peers=False), allows=rules)
+    browser.open(_written(tmp_path, _fleet(*droplets), star), "#graph")
+    boxes = browser.run(_NODES)
+    assert 31 == len(boxes)
+    left, right = browser.run(
+        "const box = document.querySelector('svg').getBoundingClientRect(); return [box.left, box.right]"
+    )
+    assert all(left <= box[0] and box[2] <= right for box in boxes)
+    for number, one in enumerate(boxes):
+        for other in boxes[number + 1 :]:
+            assert one[2] < other[0] or other[2] < one[0] or one[3] < other[1] or other[3] < one[1]
 
 
 @needs_browser

@@ -239,6 +239,13 @@ def test_port_80_of_others_is_not_the_metadata_service() -> None:
     assert Ruling.DENY is _told(packet, policy=Policy(public=BOTH)).ruling
 
 
+def test_icmp_errors_are_those_of_the_address_family() -> None:
+    """Type 3 of ICMP says nothing to IPv6, nor type 1 of ICMPv6 to IPv4."""
+    for protocol, address, kind in ((Protocol.ICMP, "2001:db8::9", 3), (Protocol.ICMPV6, "8.8.8.8", 1)):
+        found = _told(_lifeline(protocol, address, None, None, kind), policy=Policy(public=BOTH))
+        assert Ruling.DENY is found.ruling
+
+
 def test_at_most_three_come_near() -> None:
     """Forty rules that do not fit are no explanation."""
     rules = [Allow(f"r{n}", parse("all"), parse(f"tag:t{n}"), ports=(_tcp(3306),)) for n in range(40)]

@@ -12,10 +12,12 @@ from droplan_daemon.model.policy import (
     Mode,
     Outbound,
     Override,
+    Peers,
     Policy,
     PortProtocol,
     Ports,
 )
+from droplan_daemon.policy.expectation import compared, document, told
 from droplan_daemon.policy.matrix import Guard, Matrix, matrix
 from droplan_daemon.policy.openings import labels
 from droplan_daemon.policy.selector import parse
@@ -174,6 +176,66 @@ def test_mode_audit_is_said_and_does_not_hide_what_the_policy_means() -> None:
     found = matrix(Policy(private=CLOSED, allows=POLICY.allows, overrides=(override,)), FLEET)
     assert [Mode.ENFORCE, Mode.AUDIT, Mode.ENFORCE] == [group.mode for group in found.groups]
     assert NONE == _cell(found, "any", "tag:db")
+
+
+def test_peers_by_tag_are_no_group_with_those_that_are_none() -> None:
+    """Nothing but [peers] tells them apart, and that is enough."""
+    fleet = _fleet(
+        _droplet(1, "one", "in"), _droplet(2, "two", "in"), _droplet(3, "three"), _droplet(4, "four")
+    )
+    found = matrix(Policy(peers=Peers(tag="in")), fleet)
+    assert [(1, 2), (3, 4)] == [tuple(d.id for d in group.droplets) for group in found.groups]
+    assert (("everything",), NONE) == (_cell(found, "tag:in", "three +1"), _cell(found, "three +1", "tag:in"))
+
+
+def test_who_only_watches_is_no_group_with_those_who_drop() -> None:
+    """The same cells, but not the same behaviour."""
+    override = Override(parse("name:web-2"), mode=Mode.AUDIT)
+    found = matrix(Policy(overrides=(override,)), _fleet(*WEB))
+    assert [Mode.ENFORCE, Mode.AUDIT] == [group.mode for group in found.groups]
+
+
+def test_a_prefix_that_is_treated_like_anybody_has_no_row() -> None:
+    """It would say nothing."""
+    rules = tuple(
+        Allow(text, parse("tag:web"), parse(text), ports=_tcp(80), interface=InterfaceKind.PUBLIC)
+        for text in ("any", "198.51.100.0/24", "2001:db8:51::/48")
+    )
+    assert ("any",) == matrix(Policy(public=CLOSED, allows=rules), FLEET).outside
+
+
+def test_a_prefix_stands_for_what_no_narrower_one_covers() -> None:
+    """The office is in the company's range, and has more; whoever is in the range has only that."""
+    rules = [
+        Allow(text, parse("all"), parse(text), ports=_tcp(port), interface=InterfaceKind.PUBLIC)
+        for text, port in (("198.51.0.0/16", 1), ("198.51.0.0/24", 2), ("203.0.113.1", 3))
+    ]
+    found = matrix(Policy(public=CLOSED, allows=tuple(rules)), FLEET)
+    assert ("any", "198.51.0.0/16", "198.51.0.0/24") == found.outside
+    lane = Lane.PUBLIC_IPV4
+    assert ("1/tcp",) == _cell(found, "198.51.0.0/16", found.groups[1].name, lane)
+    assert ("1-2/tcp",) == _cell(found, "198.51.0.0/24", found.groups[1].name, lane)
+    assert ("3/tcp",) == _cell(found, "web-1", found.groups[1].name, lane)
+
+
+def test_a_tag_that_others_have_too_names_no_group() -> None:
+    """`tag:x` would pick more than the group."""
+    fleet = _fleet(_droplet(1, "one", "x"), _droplet(2, "two", "x"), _droplet(3, "three", "x"))
+    allows = (Allow("a", parse("name:three"), parse("any"), ports=_tcp(80)),)
+    found = matrix(Policy(private=CLOSED, allows=allows), fleet)
+    assert ["one +1", "three"] == [group.name for group in found.groups]
+
+
+def test_a_group_that_falls_apart_differs_for_others_alone() -> None:
+    """Nobody gains or loses anything towards himself; everybody else is named."""
+    trust = Policy(private=CLOSED, allows=(Allow("web", parse("tag:web"), parse("tag:web"), ports=_tcp(80)),))
+    half = Policy(
+        private=CLOSED, allows=(Allow("web", parse("name:web-1"), parse("tag:web"), ports=_tcp(80)),)
+    )
+    before, after = (told(document(matrix(policy, _fleet(*WEB)))) for policy in (trust, half))
+    (difference,) = compared(before, after).differences
+    assert (("web-1",), ("web-2",)) == (difference.senders, difference.targets)
+    assert (NONE, ("80/tcp",)) == (labels(difference.gained), labels(difference.lost))
 
 
 def test_an_empty_fleet_has_an_empty_matrix() -> None:
