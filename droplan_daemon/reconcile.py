@@ -197,10 +197,11 @@ def flush(backend: "Backend") -> bool:
 
 
 def _holding(evidence: "Evidence") -> tuple[str, ...]:
-    """That nobody is removed, and why."""
-    if not evidence.hold_removals:
+    """Entries that could not be read, and whether removals wait for them."""
+    if not evidence.fleet.skipped:
         return ()
-    return (f"nobody is removed for now{unread(evidence.fleet)}",)
+    held_back = "nobody is removed for now" if evidence.hold_removals else "the answer is not whole"
+    return (f"{held_back}{unread(evidence.fleet)}",)
 
 
 def _unguarded(policy: "Policy", host: "Host") -> "tuple[str, ...]":

@@ -22,7 +22,7 @@ examples:
   droplan lab demo                   watch an emulated fleet being protected
 
 exit codes: 0 done, 1 failed with nothing half-done, 2 wrong usage,
-77 not permitted, 78 invalid configuration
+3 something to change (plan --exit-code), 77 not permitted, 78 invalid configuration
 With --json an error is a document too: ok (false), reason, message.
 """
 _OFFLINE = """

@@ -48,7 +48,7 @@ def plan(prospect: "Prospect", meant: "Meaning", *, offline: bool, verbose: bool
         print(f"on a kernel that holds nothing yet, {escape(world.own.name)} would get:")
     for line in reach_view.lines(meant):
         print(line)
-    if changes:
+    if verbose or any(isinstance(change, AddElements | RemoveElements) for change in changes):
         print("in the kernel:")
     _print(world, changes, verbose=verbose)
     print(f"to do: {summary(changes, verbose=verbose)}" if changes else f"nothing to change: {_state(world)}")

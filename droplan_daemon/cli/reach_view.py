@@ -8,16 +8,18 @@ Laws:
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from droplan_daemon.errors import Fatal
 from droplan_daemon.model.addresses import Family, family_of, format_address, format_element
 from droplan_daemon.model.fleet import InterfaceKind
 from droplan_daemon.model.policy import Lifeline
+from droplan_daemon.model.ruleset import Action, Verdict
 from droplan_daemon.plaintext import cut as shortened
 from droplan_daemon.plaintext import escape
-from droplan_daemon.policy.openings import labels, of_port_range
+from droplan_daemon.policy.compile import DENIED
+from droplan_daemon.policy.openings import EXCEPT, labels, of_port_range
 from droplan_daemon.policy.reach import Spot, cut, reach, shifts
 from droplan_daemon.policy.space import complement, everything, intersection, space
 
@@ -26,8 +28,9 @@ if TYPE_CHECKING:
 
     from droplan_daemon.effects import Connections
     from droplan_daemon.model.connection import Connection
+    from droplan_daemon.model.ruleset import Rule, Ruleset
     from droplan_daemon.policy.openings import Openings
-    from droplan_daemon.policy.reach import Reach
+    from droplan_daemon.policy.reach import Grant, Reach
     from droplan_daemon.policy.space import Space
     from droplan_daemon.reconcile import Prospect, World
 
@@ -51,7 +54,8 @@ class Meaning:
 
     `judged` are Spots where droplan judges from now on (then everybody's gains there are all that
     gets through), `released` where no longer. `cut` is None where the open connections are not
-    known; `silence` says why, when they were asked for.
+    known; `silence` says why, when they were asked for. In audit everything gets through; what is told
+    is what would get through if it were enforced, and `mode` says so (empty: enforced before and after).
     """
 
     judged: tuple[Spot, ...]
@@ -59,22 +63,47 @@ class Meaning:
     turns: tuple[Turn, ...]
     cut: "tuple[Connection, ...] | None" = None
     silence: str = ""
+    mode: str = ""
 
 
 def meaning(prospect: "Prospect", connections: "Connections | None") -> Meaning:
     """What the Plan of a Prospect means; `connections` None: do not ask for them."""
-    before, after = reach(prospect.observation.ruleset), reach(prospect.world.desired)
+    observed, desired = prospect.observation.ruleset, prospect.world.desired
+    before, after = reach(_enforced(observed)), reach(_enforced(desired))
     judged, released = after.keys() - before.keys(), before.keys() - after.keys()
-    compared = {**before, **dict.fromkeys(judged, ())}
-    told = {spot: tuple(_worth_telling(grants, spot in judged)) for spot, grants in after.items()}
+    compared = {spot: _worth_telling(grants, after.get(spot, ())) for spot, grants in before.items()}
+    compared |= dict.fromkeys(judged, ())
+    told = {spot: _worth_telling(after[spot], before.get(spot, after[spot])) for spot in after}
     turns = tuple(_turns(compared, told, _Names(prospect.world)))
-    found, silence = _cut(prospect.world, connections, before, after)
-    return Meaning(_sorted(judged), _sorted(released), turns, found, silence)
+    found, silence = _cut(prospect.world, connections, reach(observed), reach(desired))
+    return Meaning(_sorted(judged), _sorted(released), turns, found, silence, _mode(observed, desired))
 
 
-def _worth_telling(grants: Any, fresh: bool) -> "Iterator[Any]":
-    """Where droplan begins to judge, what keeps a network alive goes without saying."""
-    return (one for one in grants if not (fresh and one.name in set(Lifeline)))
+def _enforced(one: "Ruleset | None") -> "Ruleset | None":
+    """A Ruleset in which what is only counted in audit is dropped."""
+    if one is None:
+        return None
+    chains = {
+        name: replace(chain, rules=tuple(map(_dropping, chain.rules))) for name, chain in one.chains.items()
+    }
+    return replace(one, chains=chains)
+
+
+def _dropping(rule: "Rule") -> "Rule":
+    return replace(rule, verdict=Verdict(Action.DROP)) if rule.name == DENIED else rule
+
+
+def _mode(observed: "Ruleset | None", desired: "Ruleset") -> str:
+    if _enforced(desired) != desired:
+        return "mode audit: nothing is dropped; enforced, it would be so:"
+    if observed is not None and _enforced(observed) != observed:
+        return "! audit ends: what no rule allows is dropped from now on"
+    return ""
+
+
+def _worth_telling(grants: "tuple[Grant, ...]", others: "tuple[Grant, ...]") -> "tuple[Grant, ...]":
+    """What keeps a network alive goes without saying, where it stays as it is."""
+    return tuple(one for one in grants if one.name not in set(Lifeline) or one not in others)
 
 
 def _sorted(spots: "set[Spot]") -> tuple[Spot, ...]:
@@ -144,23 +173,34 @@ def _text(span: tuple[int, int], family: Family) -> str:
 
 def lines(found: Meaning) -> "Iterator[str]":
     """For people."""
+    if found.mode:
+        yield found.mode
     for spot in found.released:
         yield f"{_place(spot)} is judged no longer: everything gets through"
     for spot in found.judged:
         yield f"{_place(spot)} is judged from now on; it lets through, beside what keeps the network alive:"
         turns = [turn for turn in found.turns if turn.spot == spot]
-        yield from (f"  + {_listed(turn.who)}: {', '.join(labels(turn.openings))}" for turn in turns)
+        yield from (f"  + {_listed(turn.who)}: {_words(turn.openings)}" for turn in turns)
         if not turns:
             yield "  nobody"
     for turn in found.turns:
         if turn.spot not in found.judged:
             verb = "may reach" if turn.gains else "may no longer reach"
-            who, ports = _listed(turn.who), ", ".join(labels(turn.openings))
+            who, ports = _listed(turn.who), _words(turn.openings)
+            ports = ports if turn.gains else ports.replace("everything", "anything")
             sentence = (
                 f"this Droplet {verb} {ports} of {who}" if turn.spot.outbound else f"{who} {verb} {ports}"
             )
             yield f"{'+' if turn.gains else '-'} {sentence} on {turn.spot.interface}"
     yield from _cuts(found)
+
+
+def _words(one: "Openings") -> str:
+    """Ports as a person says them: `22/tcp, 80/tcp`, `everything but 3/icmp, 11-12/icmp`."""
+    texts = labels(one)
+    if len(texts) > 0 and all(text.startswith(EXCEPT) for text in texts):
+        return f"everything but {', '.join(text.removeprefix(EXCEPT) for text in texts)}"
+    return ", ".join(texts)
 
 
 def _cuts(found: Meaning) -> "Iterator[str]":

@@ -6,6 +6,7 @@ daemon that is gone, that is in trouble, or that has told nothing for too long, 
 
 import errno
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from droplan_daemon import report
@@ -75,7 +76,16 @@ def _is_alive(pid: object) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether it is dead, and only its parent has not noticed. Source: proc_pid_stat(5)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[:1] == ["Z"]
 
 
 def _silence(told: dict[str, Any], now: float) -> float:

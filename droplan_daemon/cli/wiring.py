@@ -181,5 +181,10 @@ async def cycle_for(args: "argparse.Namespace", kernel: "Backend") -> "AsyncIter
         made.cycle.finder = Given(args.name)
     try:
         yield made.cycle
+    except HostUnknown as error:
+        if not offline or args.name is not None:
+            raise
+        message = f"this machine is no Droplet of {args.fleet}; say which Droplet to be: --as NAME"
+        raise HostUnknown(message, reason=error.reason) from error
     finally:
         await made.close()

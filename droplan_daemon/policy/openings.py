@@ -30,7 +30,7 @@ _NUMBERS = {name: number for number, name in _NAMES.items()}
 CLOSED: Openings = ()
 EVERYTHING: Openings = ((0, _PROTOCOLS * _PORTS - 1),)
 _EVERYTHING = "everything"
-_EXCEPT = "everything except "
+EXCEPT = "everything except "
 
 
 def of_ports(entries: "Iterable[Ports]") -> Openings:
@@ -65,7 +65,7 @@ def labels(one: Openings) -> tuple[str, ...]:
         return (_EVERYTHING,)
     closed = _complement(one)
     if _protocols(closed) < _protocols(one):
-        return tuple(f"{_EXCEPT}{label}" for label in labels(closed))
+        return tuple(f"{EXCEPT}{label}" for label in labels(closed))
     parts = (part for span in one for part in _by_protocol(*span))
     return tuple(
         _label(*part) for part in sorted(parts, key=lambda part: (part[1] - part[0] + 1 == _PORTS, part))
@@ -75,7 +75,7 @@ def labels(one: Openings) -> tuple[str, ...]:
 def parse(texts: "Iterable[str]") -> Openings:
     """The Openings of these labels. ValueError for a text that is none."""
     found = list(texts)
-    missing = [text.removeprefix(_EXCEPT) for text in found if text.startswith(_EXCEPT)]
+    missing = [text.removeprefix(EXCEPT) for text in found if text.startswith(EXCEPT)]
     if missing and len(missing) == len(found):
         return _complement(parse(missing))
     return union(*(_parsed(text) for text in found))

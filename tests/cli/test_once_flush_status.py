@@ -45,9 +45,13 @@ def test_plan_says_what_once_does(machine: "Machine") -> None:
     machine.world.destroy_droplet(gone.id)
     made = machine.world.add_droplet("web-3", vpc=machine.vpc.id)
     generation = machine.generation
+    left, come = gone.address("private"), made.address("private")
     assert [
-        f"  -  (no Droplet)  {gone.address('private')}  private-peers-4",
-        f"  +  web-3         {made.address('private')}  private-peers-4",
+        f"- {left} may no longer reach anything on eth1",
+        "+ web-3 may reach everything on eth1",
+        "in the kernel:",
+        f"  -  (no Droplet)  {left}  private-peers-4",
+        f"  +  web-3         {come}  private-peers-4",
         "to do: 1 address in, 1 out",
     ] == machine.droplan("plan").stdout.splitlines()
     assert generation == machine.generation
@@ -92,7 +96,9 @@ def test_check_judges_the_file(machine: "Machine") -> None:
     good = machine.droplan("check")
     said = f"{machine.config}: good; mode enforce, peers of scope vpc, managing private\n"
     assert (0, said, "") == (good.returncode, good.stdout, good.stderr)
-    assert {"ok": True, "warnings": []} == json.loads(machine.droplan("check", "--json").stdout)
+    assert {"ok": True, "warnings": [], "fleet_warnings": []} == json.loads(
+        machine.droplan("check", "--json").stdout
+    )
     machine.write('mode = "audti"\n[private]\nalow_peers = 1\nmanaged = 3')
     bad = machine.droplan("check")
     assert (78, "") == (bad.returncode, bad.stdout)

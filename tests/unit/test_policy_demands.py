@@ -160,11 +160,11 @@ def _span(first: str, last: str) -> bytes:
 
 
 def test_held_ranges_keep_what_the_kernel_lets_in() -> None:
-    """Where nobody may be removed, a set of ranges is the union, in its canonical form."""
+    """Where nobody may be removed a set of ranges stays as it is: a complement would grow instead."""
     one = AddressSet("r", Family.IPV4, SetKind.RANGES, 0, frozenset({_span("10.0.0.0", "10.0.0.9")}))
     other = replace(one, elements=frozenset({_span("10.0.0.5", "10.0.0.20"), _span("10.0.1.0", "10.0.1.0")}))
     kept = held(ruleset((one,), ()), ruleset((other,), ())).sets["r"].elements
-    assert frozenset({_span("10.0.0.0", "10.0.0.20"), _span("10.0.1.0", "10.0.1.0")}) == kept
+    assert other.elements == kept
 
 
 def test_a_droplet_that_could_not_be_read_is_still_seen() -> None:
