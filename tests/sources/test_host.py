@@ -99,6 +99,12 @@ def test_a_mac_that_no_link_has_is_missing(links: list[Link]) -> None:
     assert all(link.name in str(error) and link.mac in str(error) for link in links)
 
 
+def test_a_bridge_with_a_mac_of_its_own_is_the_interface() -> None:
+    """The card that is its port has the MAC, the bridge the address, and packets come in by the bridge."""
+    links = [ETH0, _link("eth1", PRIVATE_MAC), _link("br0", "02:00:00:00:00:99", "10.10.0.7")]
+    assert Host(7, "br0", "eth0", "metadata") == by_identity(US, links)
+
+
 def test_of_links_with_one_mac_the_one_with_the_address_counts() -> None:
     """A bridge and the VLANs on a port share its MAC; the address is where packets arrive."""
     links = [

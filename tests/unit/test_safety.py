@@ -6,10 +6,12 @@ import pytest
 
 from droplan_daemon.diff import diff
 from droplan_daemon.errors import Refusal
+from droplan_daemon.model.addresses import Family
 from droplan_daemon.model.fleet import Droplet, Fleet, Peering, Skipped
 from droplan_daemon.model.host import Host
 from droplan_daemon.model.plan import RemoveElements
 from droplan_daemon.model.policy import InterfacePolicy, Peers, Policy, Scope
+from droplan_daemon.model.ruleset import AddressSet, SetKind, ruleset
 from droplan_daemon.policy.compile import compile_ruleset
 from droplan_daemon.safety import examine, held
 from tests.unit.cycles import HOST, droplet, fleet
@@ -115,3 +117,26 @@ def test_a_peering_is_as_good_as_a_vpc() -> None:
     """Evidence does not depend on who is a peer."""
     found = fleet(OWN, droplet(2, vpc="away"), peerings=(Peering(frozenset({"home", "away"})),))
     assert found == examine(Policy(), found, HOST, None).fleet
+
+
+@pytest.mark.parametrize("listing", ["vpcs", "vpc_peerings"])
+def test_a_network_that_cannot_be_read_is_as_it_was(listing: str) -> None:
+    """Peerings stay as they were last, and nobody is held; when nothing is known, everybody is."""
+    before = fleet(OWN, droplet(2), peerings=(Peering(frozenset({"home", "other"})),))
+    found = replace(fleet(OWN), skipped=(Skipped(None, "odd", listing),))
+    evidence = examine(Policy(), found, HOST, before)
+    assert (before.peerings, False) == (evidence.fleet.peerings, evidence.hold_removals)
+    assert (OWN,) == evidence.fleet.droplets
+    assert examine(Policy(), found, HOST, None).hold_removals
+
+
+def test_what_is_held_has_room() -> None:
+    """A set that keeps those who left and takes those who came is as large as both need."""
+    old = AddressSet("s", Family.IPV4, SetKind.HOSTS, 1024, _some(0, 800))
+    new = replace(old, elements=_some(2000, 800))
+    together = held(ruleset((new,), ()), ruleset((old,), ())).sets["s"]
+    assert (1600, 2048) == (len(together.elements), together.capacity)
+
+
+def _some(first: int, count: int) -> frozenset[bytes]:
+    return frozenset((10 << 24 | n).to_bytes(4, "big") for n in range(first, first + count))
