@@ -5,6 +5,7 @@ stay strangers. The same addresses exist as machines where packets are really se
 """
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
@@ -200,15 +201,23 @@ _ports = st.one_of(
 )
 
 
-def allows(number: int) -> st.SearchStrategy[Allow]:
+Lane = tuple[Direction, InterfaceKind]
+LANES: tuple[Lane, ...] = tuple(product(Direction, InterfaceKind))
+
+
+def allows(number: int, lanes: "Sequence[Lane]" = LANES) -> st.SearchStrategy[Allow]:
+    return st.sampled_from(lanes).flatmap(lambda lane: _allows(number, *lane))
+
+
+def _allows(number: int, direction: Direction, kind: InterfaceKind) -> st.SearchStrategy[Allow]:
     return st.builds(
         Allow,
         st.sampled_from([f"rule {number}", f"rule {number} {SIGNS}"]),
         on_selectors,
         who_selectors,
-        st.sampled_from(Direction),
+        st.just(direction),
         st.lists(_ports, max_size=4).map(tuple),
-        st.sampled_from(InterfaceKind),
+        st.just(kind),
     )
 
 
@@ -234,13 +243,15 @@ _lifelines = st.one_of(st.just(frozenset(Lifeline)), st.frozensets(st.sampled_fr
 
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
+    # In one lane many rules meet at one port, in all of them there are few at each.
+    lanes = draw(st.sampled_from([LANES, *((lane,) for lane in LANES)]))
     return Policy(
         draw(st.sampled_from([Mode.ENFORCE] * 9 + [Mode.AUDIT])),
         draw(st.builds(Peers, st.sampled_from(Scope), st.sampled_from([None, None, "web"]))),
         draw(_interface_policies),
         draw(_interface_policies),
         draw(_log),
-        tuple(draw(allows(number)) for number in range(draw(st.integers(0, 8)))),
+        tuple(draw(allows(number, lanes)) for number in range(draw(st.integers(0, 8)))),
         tuple(draw(st.lists(overrides, max_size=2))),
         draw(_lifelines),
     )

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import threading
 from contextlib import closing, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -163,6 +164,37 @@ def test_an_answer_is_no_permission_to_ask(crossroads: Crossroads) -> None:
     ):
         assert _answers(crossroads, _machine(FRIEND), FRIEND.public, (OWN_SEAT.public, 22))
         assert not _answers(crossroads, "host", OWN_SEAT.public, (FRIEND.public, 8000), IN_VAIN)
+
+
+@pytest.mark.parametrize("direction", Direction)
+def test_a_rule_that_goes_takes_its_connections(crossroads: Crossroads, direction: Direction) -> None:
+    """What a rule let pass, answered or not, is cut when the rule goes, though conntrack remembers it."""
+    rule = replace(_rule(FRIEND.public, direction=direction), ports=())
+    _enforce(crossroads, Policy(public=CLOSED, allows=(rule,)))
+    inside = _datagrams(crossroads, "host", OWN_SEAT.public)
+    outside = _datagrams(crossroads, _machine(FRIEND), FRIEND.public)
+    asking, answering = (inside, outside) if direction is Direction.OUTBOUND else (outside, inside)
+    with inside, outside:
+        assert _heard(asking, answering, IN_TIME)
+        assert _heard(answering, asking, IN_TIME)
+        assert _heard(asking, answering, IN_TIME)
+        _enforce(crossroads, Policy(public=CLOSED))
+        assert not _heard(asking, answering, IN_VAIN)
+
+
+def _datagrams(crossroads: Crossroads, machine: str, address: str) -> socket.socket:
+    made = crossroads.topology.namespace(machine).call(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
+    made.bind((address, 8000))
+    return made
+
+
+def _heard(one: socket.socket, other: socket.socket, wait: float) -> bool:
+    """Whether a datagram from one to the other arrives."""
+    other.settimeout(wait)
+    with suppress(PermissionError, TimeoutError):
+        one.sendto(b"hello", other.getsockname())
+        return other.recv(10) == b"hello"
+    return False
 
 
 @pytest.mark.parametrize(
