@@ -44,7 +44,7 @@ examples:
 
 json: ok, groups (name, droplets, mode, private, public), outside,
   reach (to, on, ports, from); with --expect: ok, new, missing,
-  differences (from, to, on, gained, lost)
+  modes, differences (from, to, on, gained, lost)
 """
 
 
@@ -116,6 +116,7 @@ def _plain(found: "Comparison") -> "dict[str, Any]":
     return {
         "new": list(found.come),
         "missing": list(found.gone),
+        "modes": {mode: list(names) for mode, names in found.modes.items()},
         "differences": [
             {
                 "from": list(one.senders),

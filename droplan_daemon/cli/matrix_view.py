@@ -195,6 +195,8 @@ def differences(found: "Comparison") -> "Iterator[str]":
         yield f"+ {escape(listed(found.come))}: not expected"
     if found.gone:
         yield f"- {escape(listed(found.gone))}: expected, but not there"
+    for mode, names in found.modes.items():
+        yield f"! {escape(listed(names))}: mode {escape(mode)} was not expected"
     for one in found.differences:
         where = f"{escape(listed(one.senders))} to {escape(listed(one.targets))} on {one.lane}"
         if one.gained != CLOSED:

@@ -27,9 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a document says: who is in which party (by index), and a Row for each party as the target."""
+    """What a document says: who is in which party (by index), and a Row for each party as the target.
+
+    `modes` are those of the Droplets, by name.
+    """
 
     place: "Mapping[str, int]"
+    modes: "Mapping[str, str]"
     sizes: tuple[int, ...]
     outside: frozenset[str]
     rows: "Mapping[Lane, tuple[Row, ...]]"
@@ -48,14 +52,15 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """From the first document to the second."""
+    """From the first document to the second; `modes` has the Droplets that are in another mode now."""
 
     come: tuple[str, ...]
     gone: tuple[str, ...]
     differences: tuple[Difference, ...]
+    modes: "Mapping[str, tuple[str, ...]]"
 
     def __bool__(self) -> bool:
-        return bool(self.come or self.gone or self.differences)
+        return bool(self.come or self.gone or self.differences or self.modes)
 
 
 def document(one: "Matrix") -> dict[str, Any]:
@@ -99,8 +104,9 @@ def told(found: Any) -> Told:
         row[openings] = row.get(openings, 0) | crowd(index[one] for one in entry["from"])
     place = {name: n for n, (_, droplets) in enumerate(groups) for name in droplets}
     place.update({_outside(name): len(groups) + n for n, name in enumerate(outside)})
+    modes = {str(one): str(group["mode"]) for group in found["groups"] for one in group["droplets"]}
     sizes = tuple(len(droplets) for _, droplets in groups)
-    return Told(place, sizes, frozenset(map(_outside, outside)), dict(rows))
+    return Told(place, modes, sizes, frozenset(map(_outside, outside)), dict(rows))
 
 
 def _outside(name: str) -> str:
@@ -116,7 +122,15 @@ def compared(expected: Told, actual: Told) -> Comparison:
     found = tuple(difference for lane in Lane for difference in _on(lane, (expected, actual), pairs, names))
     come = tuple(name for (old, _), some in atoms.items() if old is None for name in some)
     gone = tuple(name for (_, new), some in atoms.items() if new is None for name in some)
-    return Comparison(tuple(sorted(come)), tuple(sorted(gone)), found)
+    return Comparison(tuple(sorted(come)), tuple(sorted(gone)), found, _modes(expected, actual))
+
+
+def _modes(expected: Told, actual: Told) -> "Mapping[str, tuple[str, ...]]":
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for name, mode in actual.modes.items():
+        if expected.modes.get(name, mode) != mode:
+            found[mode].append(name)
+    return {mode: tuple(names) for mode, names in found.items()}
 
 
 def _atoms(one: Told, other: Told) -> "dict[tuple[int | None, int | None], list[str]]":

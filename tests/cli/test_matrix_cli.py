@@ -137,7 +137,17 @@ def test_a_droplet_that_nobody_expected_is_named(
     done = matrix("--expect", str(expected))
     assert (1, ["  + web-3: not expected"]) == (done.returncode, done.stdout.splitlines()[1:])
     told = json.loads(matrix("--expect", str(expected), "--json").stdout)
-    assert {"ok": False, "new": ["web-3"], "missing": [], "differences": []} == told
+    assert {"ok": False, "new": ["web-3"], "missing": [], "modes": {}, "differences": []} == told
+
+
+def test_a_policy_that_no_longer_drops_anything_is_told(
+    matrix: "Droplan", expected: "Path", config: "Path"
+) -> None:
+    """Mode audit opens nothing in the policy, and everything in truth."""
+    config.write_text(POLICY + '[[override]]\non = "tag:web"\nmode = "audit"\n')
+    done = matrix("--expect", str(expected))
+    assert 1 == done.returncode
+    assert ["  ! web-1, web-2: mode audit was not expected"] == done.stdout.splitlines()[1:]
 
 
 @pytest.mark.parametrize(

@@ -59,14 +59,17 @@ def _dhcp(packet: Packet) -> bool:
     return packet.source in {67, 68, 547} and packet.destination in {67, 68, 546}
 
 
-@settings(max_examples=150)
-@given(policies(), fleets(), hosts, packets())
-def test_explain_and_the_ruleset_agree(policy: Policy, fleet: "Fleet", host: Host, packet: Packet) -> None:
+@settings(max_examples=100)
+@given(policies(), fleets(), hosts, st.lists(packets(), min_size=25, max_size=25))
+def test_explain_and_the_ruleset_agree(
+    policy: Policy, fleet: "Fleet", host: Host, several: list[Packet]
+) -> None:
     """What is decided from the Policy's meaning is what the compiled rules let through."""
     found = reach(compile_ruleset(policy, fleet, host, own(fleet)))
-    if not _dhcp(packet):
-        told = _explained(policy, fleet, host, packet)
-        assert told.passes == passes(found, _spot(host, packet), packet.address, _asked(packet))
+    for packet in several:
+        if not _dhcp(packet):
+            told = _explained(policy, fleet, host, packet)
+            assert told.passes == passes(found, _spot(host, packet), packet.address, _asked(packet))
 
 
 def _rules(ruleset: Ruleset, chain: str) -> "Iterator[Rule]":
