@@ -212,7 +212,8 @@ def allows(number: int, lanes: "Sequence[Lane]" = LANES) -> st.SearchStrategy[Al
 def _allows(number: int, direction: Direction, kind: InterfaceKind) -> st.SearchStrategy[Allow]:
     return st.builds(
         Allow,
-        st.sampled_from([f"rule {number}", f"rule {number} {SIGNS}"]),
+        # One such name is enough, and all of them together stay within a comment's length.
+        st.sampled_from([f"rule {number}", f"rule {number}" if number else f"rule 0 {SIGNS}"]),
         on_selectors,
         who_selectors,
         st.just(direction),
