@@ -172,7 +172,7 @@ def test_ten_thousand_commits_leave_no_descriptor(kernel: Kernel) -> None:
 
     kernel.namespace.call(commits)
     assert generation + 10_000 == kernel.generation()
-    assert before == _descriptors()
+    assert _descriptors() <= before  # what other tests left to the collector may go meanwhile
 
 
 def test_refused_commits_leave_no_descriptor(kernel: Kernel) -> None:
@@ -189,7 +189,7 @@ def test_refused_commits_leave_no_descriptor(kernel: Kernel) -> None:
 
     kernel.namespace.call(refusals)
     kernel.commit(_add(address("10.0.0.3")))
-    assert before == _descriptors()
+    assert _descriptors() <= before  # what other tests left to the collector may go meanwhile
     assert _one_set(frozenset(map(address, ("10.0.0.1", "10.0.0.3"))), 16) == kernel.holds()
 
 

@@ -32,7 +32,7 @@ def test_a_reference_is_neither_met_nor_missed() -> None:
 
 
 @example("a figure with a name that is longer than its column is wide", "1.0 ms", "word " * 60, 1.0)
-@given(texts, texts, texts, st.none() | st.floats(0.0001, 999))
+@given(texts, texts, texts, st.none() | st.floats(0.001, 999))
 def test_lines_fit_100_columns(what: str, got: str, note: str, ratio: float | None) -> None:
     """Whatever the figure is called and whatever is to be said of it."""
     row = at_most(Row(what, got[:12], "nft -f 123.4 ms", ratio, note=note), 1, 2, "0 writes")
