@@ -9,6 +9,7 @@ Laws:
 from collections import defaultdict
 from dataclasses import dataclass, field
 from fnmatch import translate
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from droplan_daemon.model.fleet import InterfaceKind
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
 Ids = frozenset[int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scene:
     """Droplets by id, and ids by tag, name, region and VPC.
+
+    The indices are made when a selector asks, and kept: ten thousand names cost 3 MB, and most
+    policies name nobody. (Without slots, for that is where they are kept.)
 
     `neighbours` are those that the private network connects us with; `vpc_range` is the address
     range of our VPC (None: not known). `known` keeps answers: a Scene never changes, so they hold.
@@ -39,14 +43,30 @@ class Scene:
     everyone: Ids
     peers: Ids
     neighbours: Ids
-    tags: "Mapping[str, Ids]"
-    names: "Mapping[str, Ids]"
-    regions: "Mapping[str, Ids]"
-    vpcs: "Mapping[str, Ids]"
     vpc_range: str | None
     known: "dict[tuple[Selector, InterfaceKind, Family], Space]" = field(
         default_factory=dict, compare=False, repr=False
     )
+
+    @cached_property
+    def tags(self) -> "Mapping[str, Ids]":
+        """Ids by tag."""
+        return _index(self.droplets, lambda d: d.tags)
+
+    @cached_property
+    def names(self) -> "Mapping[str, Ids]":
+        """Ids by name."""
+        return _index(self.droplets, lambda d: (d.name,))
+
+    @cached_property
+    def regions(self) -> "Mapping[str, Ids]":
+        """Ids by region."""
+        return _index(self.droplets, lambda d: (d.region,))
+
+    @cached_property
+    def vpcs(self) -> "Mapping[str, Ids]":
+        """Ids by VPC."""
+        return _index(self.droplets, lambda d: (d.vpc,) if d.vpc else ())
 
     def addresses(self, ids: Ids, kind: InterfaceKind) -> "Iterable[Address]":
         """The addresses that these Droplets have towards us on this kind of interface."""
@@ -65,17 +85,15 @@ def scene(fleet: "Fleet", own: "Droplet", peers: "Iterable[Droplet]") -> Scene:
         everyone=frozenset(d.id for d in fleet.droplets),
         peers=frozenset(d.id for d in peers),
         neighbours=frozenset(near),
-        tags=_index(fleet, lambda d: d.tags),
-        names=_index(fleet, lambda d: (d.name,)),
-        regions=_index(fleet, lambda d: (d.region,)),
-        vpcs=_index(fleet, lambda d: (d.vpc,) if d.vpc else ()),
         vpc_range=next((vpc.ip_range for vpc in fleet.vpcs if vpc.id == own.vpc), None),
     )
 
 
-def _index(fleet: "Fleet", keys: "Callable[[Droplet], Iterable[str]]") -> "Mapping[str, Ids]":
+def _index(
+    droplets: "Mapping[int, Droplet]", keys: "Callable[[Droplet], Iterable[str]]"
+) -> "Mapping[str, Ids]":
     found: defaultdict[str, set[int]] = defaultdict(set)
-    for droplet in fleet.droplets:
+    for droplet in droplets.values():
         for key in keys(droplet):
             found[key].add(droplet.id)
     return {key: frozenset(ids) for key, ids in found.items()}
