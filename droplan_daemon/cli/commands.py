@@ -9,7 +9,7 @@ from droplan_daemon import __version__, reconcile
 from droplan_daemon.errors import ConfigInvalid, StoreFailed
 from droplan_daemon.reconcile import Failed, Refused
 
-from . import output, plan_view, reach_view, status_view, wiring
+from . import output, wiring
 
 if TYPE_CHECKING:
     import argparse
@@ -79,6 +79,8 @@ async def _run(settings: "Settings", build: Any, environ: dict[str, str]) -> Non
 
 def once(args: "argparse.Namespace") -> int:
     """One cycle."""
+    from . import plan_view
+
     settings = wiring.settings_of(args)
     outcome = asyncio.run(_once(wiring.parts(settings, wiring.permitted_backend())))
     if isinstance(outcome, Failed | Refused):
@@ -100,6 +102,8 @@ async def _once(parts: "Parts") -> "Outcome":
 
 def plan(args: "argparse.Namespace") -> int:
     """What `once` would change."""
+    from . import plan_view, reach_view
+
     prospect = asyncio.run(_prospect(args))
     offline = not _about_this_machine(args)
     meant = reach_view.meaning(prospect, None if offline else wiring.connections())
@@ -153,6 +157,8 @@ def status(args: "argparse.Namespace") -> int:
     from droplan_daemon.checkpoint import StateFiles
     from droplan_daemon.settings import environment, folders
 
+    from . import status_view
+
     found, now = folders(environment()), wiring.CLOCK.now()
     told = status_view.read(StateFiles(found.state, found.runtime))
     well = status_view.is_well(told, now)
@@ -175,3 +181,17 @@ def add_lab(subparsers: Any) -> None:
     from droplan_daemon.lab.cli import add_parser
 
     add_parser(subparsers)
+
+
+def explain(args: "argparse.Namespace") -> int:
+    """The verdict for a sender."""
+    from . import explaining
+
+    return explaining.run(args)
+
+
+def matrix(args: "argparse.Namespace") -> int:
+    """Who reaches whom."""
+    from . import matrices
+
+    return matrices.run(args)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from droplan_daemon import __version__
 
-from . import commands, explaining, matrices
+from . import commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,10 +46,8 @@ def parse(argv: "Sequence[str]") -> argparse.Namespace:
     _add(found, "status", commands.status, "what the daemon did last, and how it is", _STATUS)
     peers = _add(found, "peers", commands.peers, "who counts as a peer, and why", _PEERS)
     peers.add_argument("--all", action="store_true", help="those that are no peers too")
-    explain = _add(found, "explain", explaining.run, "the verdict for a sender, and why", explaining.EXPLAIN)
-    explaining.add_arguments(explain)
-    words = "who can reach whom on which ports, for the whole fleet"
-    matrices.add_arguments(_add(found, "matrix", matrices.run, words, matrices.MATRIX))
+    explain = _add_asked(found, argv, "explain", "the verdict for a sender, and why")
+    _add_asked(found, argv, "matrix", "who can reach whom on which ports, for the whole fleet")
     _add(found, "flush", commands.flush, "remove everything that droplan put in the kernel", _FLUSH)
     for wordy in (once, plan):
         wordy.add_argument("--verbose", action="store_true", help="every change, to the rules too")
@@ -78,6 +76,18 @@ def _add(
     parser.add_argument("--config", type=Path, metavar="FILE", help="default: /etc/droplan/droplan.toml")
     if name != "run":
         parser.add_argument("--json", action="store_true", help="for programs: one JSON document")
+    return parser
+
+
+def _add_asked(found: Any, argv: "Sequence[str]", name: str, words: str) -> argparse.ArgumentParser:
+    """A command whose arguments and help are loaded only when it is asked for: a daemon carries neither."""
+    if name not in argv:
+        return _add(found, name, getattr(commands, name), words, "")
+    from . import explaining, matrices
+
+    room, epilog = (explaining, explaining.EXPLAIN) if name == "explain" else (matrices, matrices.MATRIX)
+    parser = _add(found, name, getattr(commands, name), words, epilog)
+    room.add_arguments(parser)
     return parser
 
 
