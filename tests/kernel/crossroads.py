@@ -36,7 +36,7 @@ from tests.kernel.probes import CHECKSUM_AT, OTHER, message, number_of
 from tests.worlds import OWN_SEAT, SEATS, STRANGERS, Seat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from droplan_daemon.lab.netns import Namespace
     from droplan_daemon.model.ruleset import Ruleset
@@ -98,6 +98,9 @@ class Way(Enum):
     ACROSS = "in on one wire, out on the other"
 
 
+_OUTWARD = (Way.OUT_OF, Way.FORWARDED)
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """One packet: its way, who is at the other end, on which wire and in which family.
@@ -121,7 +124,7 @@ class Probe:
         here = address(self.seat, self.kind, self.family)
         if self.way in (Way.INTO, Way.ROUTED):
             return (Packet(Direction.INBOUND, self.kind, parse_address(here), *about),)
-        if self.way in (Way.OUT_OF, Way.FORWARDED):
+        if self.way in _OUTWARD:
             return (Packet(Direction.OUTBOUND, self.kind, parse_address(here), *about),)
         assert self.other is not None
         there = address(self.other, opposite(self.kind), self.family)
@@ -221,11 +224,21 @@ class Crossroads:
         (error,) = struct.unpack_from("=i", answer, 16)
         assert error == 0
 
-    def arrivals(self, sent: "Iterable[Probe]", expected: "Iterable[bool]") -> list[bool]:
+    def arrivals(self, sent: "Sequence[Probe]", expected: "Sequence[bool]") -> list[bool]:
         """Send them all; which of them arrived. Those expected are waited for, others only for a moment.
 
-        Raises AssertionError when a packet of an earlier call arrives now.
+        What goes in and what goes out is sent apart, for what has no port, or a fixed one, would pass
+        as a reply to the other. Raises AssertionError when a packet of an earlier round arrives now.
         """
+        found = [False] * len(sent)
+        for outward in (False, True):
+            here = [i for i, probe in enumerate(sent) if (probe.way in _OUTWARD) is outward]
+            came = self._round([sent[i] for i in here], [expected[i] for i in here])
+            for i, one in zip(here, came, strict=True):
+                found[i] = one
+        return found
+
+    def _round(self, sent: "Sequence[Probe]", expected: "Sequence[bool]") -> list[bool]:
         self.forget()
         numbers = [self._send(probe) for probe in sent]
         awaited = {number for number, wanted in zip(numbers, expected, strict=True) if wanted}
