@@ -106,6 +106,16 @@ class Store(Protocol):
         """What `droplan status` shows. Raises StoreFailed."""
 
 
+class Keeper(Protocol):
+    """Where the host's own iptables rules outlive a reboot, beside the Checkpoint."""
+
+    def keep(self, ruleset: "Ruleset | None") -> None:
+        """Save what the host has now, `ruleset` of ours among it. Blocking. Raises StoreFailed.
+
+        A failure changes nothing in the kernel; it is told, and tried again after the next change.
+        """
+
+
 class Clock(Protocol):
     """Time, randomness and sleep."""
 

@@ -17,7 +17,7 @@ from .environment import merged, overlay
 from .schema import File
 from .tokens import Found, Token, find_token
 from .translate import translate
-from .values import Settings, SourceKind, SourceSettings, folders
+from .values import PersistSettings, Settings, SourceKind, SourceSettings, folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -106,6 +106,7 @@ def _read(
         folders=folders(environ),
         path=path,
         warnings=warnings,
+        persist=_persist(file, folder),
     )
 
 
@@ -222,6 +223,12 @@ def _source(file: File, token: Token | None, folder: Path) -> SourceSettings:
         ca_file=None if source.ca_file is None else folder / source.ca_file,
         path=None if source.path is None or source.kind is not SourceKind.FILE else folder / source.path,
     )
+
+
+def _persist(file: File, folder: Path) -> PersistSettings:
+    said = file.persist
+    paths = (None if path is None else folder / path for path in (said.rules_v4, said.rules_v6, said.ipsets))
+    return PersistSettings(said.iptables_save, *paths)
 
 
 def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:

@@ -14,7 +14,7 @@ from droplan_daemon.model.selector import Selector
 
 from . import forms, rules
 from .forms import Form
-from .values import SourceKind
+from .values import IptablesSave, SourceKind
 
 if TYPE_CHECKING:
     from enum import StrEnum
@@ -185,6 +185,32 @@ class FirewallSection(Section):
     )
 
 
+class PersistSection(Section):
+    """Where else the host's iptables rules are kept, so that its distribution restores them at boot."""
+
+    iptables_save: Annotated[
+        IptablesSave, PlainValidator(forms.choice(IptablesSave)), _words(IptablesSave)
+    ] = Field(
+        IptablesSave.AUTO,
+        description="Whether to save all iptables rules of the host after each change. auto: with the backend "
+        "iptables, where iptables-persistent or iptables-services is there to restore them. always: with "
+        "either backend, whoever restores them. off: never.",
+    )
+    rules_v4: FilePath | None = Field(
+        None,
+        examples=["/etc/iptables/rules.v4"],
+        description="The file for what iptables-save prints. Left out: where the distribution looks for it.",
+    )
+    rules_v6: FilePath | None = Field(
+        None, examples=["/etc/iptables/rules.v6"], description="The same for ip6tables-save."
+    )
+    ipsets: FilePath | None = Field(
+        None,
+        examples=["/etc/iptables/ipsets"],
+        description="The same for `ipset save`. Whoever restores the rules must restore this before them.",
+    )
+
+
 class LifelinesSection(Section):
     """What stays alive on a managed interface whatever the rules say, each by its name."""
 
@@ -299,5 +325,6 @@ class File(Section):
     lifelines: LifelinesSection = LifelinesSection()
     log: LogSection = LogSection()
     firewall: FirewallSection = FirewallSection()
+    persist: PersistSection = PersistSection()
     override: list[OverrideSection] = Field(default_factory=list)
     allow: list[AllowSection] = Field(default_factory=list)

@@ -38,6 +38,24 @@ class SourceSettings:
     path: Path | None = None
 
 
+class IptablesSave(StrEnum):
+    """When to save the host's iptables rules where its distribution restores them."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class PersistSettings:
+    """Whether and where to save the host's iptables rules. Paths are absolute; None: the distribution's."""
+
+    iptables_save: IptablesSave = IptablesSave.AUTO
+    rules_v4: Path | None = None
+    rules_v6: Path | None = None
+    ipsets: Path | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Folders:
     """Where state outlives a reboot, and where it need not."""
@@ -56,6 +74,7 @@ class Settings:
     folders: Folders
     path: Path
     warnings: "tuple[Problem, ...]" = ()
+    persist: PersistSettings = PersistSettings()
 
 
 def folders(environ: "Mapping[str, str]") -> Folders:
