@@ -33,6 +33,11 @@ daemon, no root, no token and no network are needed.
 
 def parse(argv: "Sequence[str]") -> argparse.Namespace:
     """The command and its options; exits with 2 when they are wrong."""
+    return tree(argv).parse_args(argv)
+
+
+def tree(argv: "Sequence[str]") -> argparse.ArgumentParser:
+    """The parser that `argv` asks for: arguments of `explain` and `matrix` only where `argv` has their names."""
     parser = _parser("droplan", _DESCRIPTION, _EXAMPLES)
     parser.add_argument("--version", action="version", version=f"droplan {__version__}")
     found = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -56,7 +61,7 @@ def parse(argv: "Sequence[str]") -> argparse.Namespace:
         offline.add_argument("--as", dest="name", metavar="NAME", help="name or id of the Droplet to be")
     if list(argv[:1]) != ["run"]:  # a daemon carries no lab
         commands.add_lab(found)
-    return parser.parse_args(argv)
+    return parser
 
 
 def _parser(prog: str, description: str, epilog: str) -> argparse.ArgumentParser:
