@@ -37,7 +37,7 @@ def parse(argv: "Sequence[str]") -> argparse.Namespace:
 
 
 def tree(argv: "Sequence[str]") -> argparse.ArgumentParser:
-    """The parser that `argv` asks for; `explain` and `matrix` have their arguments where `argv` names them."""
+    """The parser for `argv`; `explain` and `matrix` have their arguments only where `argv` names them."""
     parser = _parser("droplan", _DESCRIPTION, _EXAMPLES)
     parser.add_argument("--version", action="version", version=f"droplan {__version__}")
     found = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
