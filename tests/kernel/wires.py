@@ -10,6 +10,8 @@ import struct
 import threading
 import time
 from contextlib import ExitStack, suppress
+from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Self
 
 from droplan_daemon.model.addresses import parse_address
@@ -18,7 +20,7 @@ from droplan_daemon.model.host import Host
 from droplan_daemon.model.policy import Policy
 from droplan_daemon.policy.compile import compile_ruleset
 from tests.conftest import Namespace
-from tests.kernel.ground import Kernel
+from tests.kernel.ground import Kernel, until
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -31,7 +33,7 @@ HOST_6, PEER_6, STRANGER_6 = "2001:db8::2", "2001:db8::3", "2001:db8::66"
 VPC = "5a4981aa-9653-4bd1-bef5-d6bff52042e4"
 PRIVATE_RULES, PUBLIC_RULES = "private-in", "public-in"
 
-IN_TIME = 2.0
+IN_TIME = 10.0
 """Seconds for what must arrive; a busy machine may need them."""
 IN_VAIN = 0.15
 """Seconds to wait for what must not."""
@@ -63,6 +65,8 @@ class Wires:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
+        # Where both ends of a cable have the same index the kernel looks at its carrier up to a second later.
+        self._indexes = count(100)
         self.host = self._namespace()
         self.outside = self._namespace()
         self.kernel = Kernel(self.host)
@@ -94,14 +98,17 @@ class Wires:
     def join(
         self, name: str, one: Namespace, inner: tuple[str, ...], other: Namespace, outer: tuple[str, ...]
     ) -> None:
-        """A cable of this name at both ends, with these addresses."""
-        there = str(other.call(threading.get_native_id))
-        one.run("ip", "link", "add", name, "type", "veth", "peer", "name", name, "netns", there)
+        """A cable of this name at both ends, with these addresses; it carries packets when this returns."""
+        here, there = str(next(self._indexes)), str(other.call(threading.get_native_id))
+        pair = ("type", "veth", "peer", "name", name, "netns", there)
+        one.run("ip", "link", "add", name, "index", here, *pair)
         for end, addresses in ((one, inner), (other, outer)):
             for address in addresses:
                 words = ("nodad",) if ":" in address else ()
                 end.run("ip", "address", "add", address, "dev", name, *words)
             end.run("ip", "link", "set", name, "up")
+        for end in (one, other):
+            assert until(partial(_carries, end, name), 30.0), f"{name} does not come up"
 
     def third(self) -> Namespace:
         """One more namespace, with nothing in it."""
@@ -168,6 +175,15 @@ class Wires:
     def count(self, rule: str, chain: str = PRIVATE_RULES) -> int:
         """Packets that a rule has counted."""
         return self.kernel.observation().counters[chain, rule]
+
+
+def _carries(end: Namespace, name: str) -> bool:
+    """Whether the kernel has seen the carrier: before that, multicast finds no route there.
+
+    A neighbour solicitation is multicast; one that is lost is repeated after a second.
+    """
+    routes = end.run("ip", "-6", "route", "show", "table", "all", "type", "multicast")
+    return f"ff00::/8 dev {name} " in routes
 
 
 def icmp(kind: int, code: int, rest: bytes, family: int = socket.AF_INET) -> bytes:
