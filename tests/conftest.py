@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -24,6 +25,12 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("droplan")
+
+
+def pytest_configure() -> None:
+    """A shell without job control ignores these two for what it starts in the background, and so would we."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 class Namespace:
