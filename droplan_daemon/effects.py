@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .model.budget import Budget
+    from .model.checkpoint import Checkpoint
     from .model.connection import Connection
     from .model.fleet import Fleet
     from .model.host import Host
@@ -54,6 +55,10 @@ class HostFinder(Protocol):
 class Backend(Protocol):
     """A kernel that holds one Ruleset. Blocking: callers with a loop use a thread."""
 
+    @property
+    def name(self) -> str:
+        """`nftables` or `iptables`."""
+
     def generation(self) -> Generation:
         """The current generation; cheap. Equal generations mean that nothing changed."""
 
@@ -65,6 +70,9 @@ class Backend(Protocol):
 
         Raises CommitConflict, CommitRejected (nothing changed) or CommitUnknown (read back).
         """
+
+    def script(self, ruleset: "Ruleset") -> str:
+        """What boot loads to have this Ruleset: the body of a boot script, without its header. PURE."""
 
 
 class Connections(Protocol):
@@ -94,7 +102,19 @@ class Notifier(Protocol):
 
 
 class Store(Protocol):
-    """State and runtime files."""
+    """State and runtime files. Blocking."""
+
+    def save(self, checkpoint: "Checkpoint", body: str) -> None:
+        """Keep the Checkpoint, and `body` (`Backend.script`) for boot. Raises StoreFailed."""
+
+    def load(self) -> "Checkpoint":
+        """The newest that verifies. Raises StoreFailed, which says what was tried (`missing`: none yet)."""
+
+    def latest(self) -> int:
+        """The highest number that was saved; 0 when there is nothing."""
+
+    def holds(self, checkpoint: "Checkpoint") -> bool:
+        """Whether it and its boot script are kept, whole."""
 
     def remember(self, host: "Host") -> None:
         """Keep what we learned about ourselves for the next start. Raises StoreFailed."""

@@ -116,13 +116,16 @@ class CommitUnknown(Retry):
 
 
 class StoreFailed(Retry):
-    """A state file; `errno` is the operating system's, or None for unusable content."""
+    """A state file; `errno` is the operating system's, or None for unusable content.
 
-    reason = "store"
+    `reason` says what is wrong with content: `missing`, `damaged`, `version`, `checksum`, `shape`,
+    `too_long`; `store` is all the rest.
+    """
 
-    def __init__(self, message: str, *, errno: int | None = None) -> None:
+    def __init__(self, message: str, *, errno: int | None = None, reason: str = "store") -> None:
         super().__init__(message)
         self.errno = errno
+        self.reason = reason
 
 
 class Refusal(DroplanError):

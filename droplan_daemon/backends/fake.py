@@ -10,6 +10,8 @@ from droplan_daemon.apply import apply
 from droplan_daemon.effects import Generation, Observation
 from droplan_daemon.errors import CommitConflict
 
+from .nft_text import render
+
 if TYPE_CHECKING:
     from droplan_daemon.model.plan import Plan
     from droplan_daemon.model.ruleset import Ruleset
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 class FakeBackend:
     """Holds one Ruleset, or none."""
+
+    name = "nftables"
 
     def __init__(self, ruleset: "Ruleset | None" = None) -> None:
         self._ruleset = ruleset
@@ -39,3 +43,7 @@ class FakeBackend:
         if plan:
             self._ruleset = apply(plan, self._ruleset)
             self._generation += 1
+
+    def script(self, ruleset: "Ruleset") -> str:
+        """What `nft -f` loads to have this Ruleset."""
+        return render(ruleset, "droplan")

@@ -20,6 +20,7 @@ from .nft_batch import Batch
 from .nft_codec import Place
 from .nft_map import unpack_entries
 from .nft_socket import BatchRefusedError, DumpInterruptedError, NftSocket
+from .nft_text import render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +42,8 @@ class _Layout:
 
 class NftBackend:
     """The kernel of this network namespace. Blocking; for one thread at a time."""
+
+    name = "nftables"
 
     def __init__(self, table: str = TABLE, deadline: float = 5.0) -> None:
         self._table = table
@@ -150,6 +153,10 @@ class NftBackend:
         if not batch.numbered:
             # No rule came or went, and the commit was conditional: the handles are still right.
             self._layout = _Layout(at + 1, layout.places)
+
+    def script(self, ruleset: Ruleset) -> str:
+        """What `nft -f` loads to have this Ruleset."""
+        return render(ruleset, self._table)
 
     def _layout_at(self, at: Generation) -> _Layout:
         """The handles at this generation: those kept from the last look, else from a new one."""

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droplan_daemon.checkpoint import StateFiles, read_whole, seal, unseal, write_atomic
+from droplan_daemon.checkpoint.atomic import LONGEST
 from droplan_daemon.errors import StoreFailed
 from droplan_daemon.model.host import Host
 
@@ -70,7 +71,7 @@ def test_a_link_in_place_of_the_file_is_replaced_not_followed(tmp_path: Path) ->
 
 def test_a_link_at_the_temporary_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody who guesses the temporary name gains nothing: the write fails and follows no link."""
-    monkeypatch.setattr("droplan_daemon.checkpoint.secrets.token_hex", lambda _: "guessed")
+    monkeypatch.setattr("droplan_daemon.checkpoint.atomic.secrets.token_hex", lambda _: "guessed")
     (tmp_path / "victim").write_bytes(b"precious")
     (tmp_path / ".a.guessed.tmp").symlink_to("victim")
     with pytest.raises(StoreFailed) as caught:
@@ -195,7 +196,7 @@ def _write_under_strace(path: Path, *options: str) -> subprocess.CompletedProces
         capture_output=True,
         text=True,
         timeout=60,
-        env={"PYTHONHASHSEED": "0"},  # the same calls each time
+        env={"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},  # the same calls each time
     )
 
 
@@ -275,7 +276,7 @@ UNUSABLE = [
     ("a list", b"[]"),
     ("deep", b"[" * 100_000),
     ("a long number", b'{"version": ' + b"9" * 5000 + b"}"),
-    ("too long", b" " * ((1 << 20) + 1)),
+    ("too long", b" " * (LONGEST + 1)),
     ("another version", seal(2, BODY)),
     ("true is no version", seal(1, BODY).replace(b'"version":1', b'"version":true')),
     ("no checksum", b'{"version":1,"body":{}}'),

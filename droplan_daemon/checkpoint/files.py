@@ -1,0 +1,227 @@
+"""The Store: which file holds what, and which of two generations counts.
+
+In the state folder: `checkpoint.json`, `ruleset.nft` or `ruleset.iptables` for boot, the generation
+before each of them with `.1` in its name, and `host.json`. In the runtime folder: `status.json`.
+
+Laws:
+1. Of two generations that verify the higher number counts; no clock is asked.
+2. The Checkpoint is written before the script. Killed between the two, boot loads the older ruleset
+   and the daemon, starting from the newer Checkpoint, goes forward from it.
+3. A generation that does not verify takes no good one's place.
+4. Scripts of another backend go away after those of this one are durable.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from droplan_daemon.errors import StoreFailed
+from droplan_daemon.model.host import Host
+
+from . import codec, script
+from .atomic import read_whole, remove, write_atomic, write_generation
+from .sealed import seal, seal_json, to_json, unseal, unseal_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from droplan_daemon.model.checkpoint import Checkpoint
+
+_STATUS_MODE = 0o640
+_HOST_VERSION = 1
+
+ENDINGS = {"nftables": "nft", "iptables": "iptables"}
+"""The ending of a boot script's name, by backend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The Checkpoint that counts, and why a newer generation does not (empty: there is none)."""
+
+    checkpoint: "Checkpoint"
+    rejected: tuple[StoreFailed, ...] = ()
+
+
+class StateFiles:
+    """The Store of these two folders."""
+
+    def __init__(self, state_folder: "Path", runtime_folder: "Path") -> None:
+        self._folder = state_folder
+        self._host = state_folder / "host.json"
+        self._checkpoints = state_folder / "checkpoint.json", state_folder / "checkpoint.1.json"
+        self._status = runtime_folder / "status.json"
+
+    def scripts(self, backend: str) -> "tuple[Path, Path]":
+        """Where the boot script of this backend is, and the generation before it."""
+        ending = ENDINGS[backend]
+        return self._folder / f"ruleset.{ending}", self._folder / f"ruleset.1.{ending}"
+
+    def save(self, checkpoint: "Checkpoint", body: str) -> None:
+        """Keep the Checkpoint, and `body` as the boot script. Raises StoreFailed."""
+        try:
+            sealed = seal_json(codec.VERSION, codec.encode(checkpoint))
+        except ValueError as error:
+            raise StoreFailed(f"the checkpoint cannot be written: {error}", reason="shape") from error
+        current, previous = self._checkpoints
+        write_generation(current, sealed, previous, whole=_seals)
+        current, previous = self.scripts(checkpoint.backend)
+        write_generation(current, script.render(checkpoint, body), previous, whole=_verifies)
+        for other in ENDINGS.keys() - {checkpoint.backend}:
+            for path in self.scripts(other):
+                remove(path)
+
+    def load(self) -> "Checkpoint":
+        """The Checkpoint that counts. Raises StoreFailed, which says what was tried (`missing`: none yet)."""
+        return self.recover().checkpoint
+
+    def recover(self) -> Recovered:
+        """The same, and which generation was passed over. Raises StoreFailed."""
+        rejected: list[StoreFailed] = []
+        found: list[tuple[int, Path, bytes]] = []
+        for path in self._checkpoints:
+            try:
+                body = unseal_json(read_whole(path), codec.VERSION)
+            except StoreFailed as error:
+                rejected.append(_named(path, error))
+            else:
+                found.append((codec.number_of(body), path, body))
+        found.sort(key=lambda generation: -generation[0])
+        for _, path, body in found:
+            try:
+                return Recovered(codec.decode(body), _worth_telling(rejected))
+            except StoreFailed as error:
+                rejected.append(_named(path, error))
+        raise _nothing(rejected)
+
+    def latest(self) -> int:
+        """The highest number of anything on disk that verifies; 0 when there is nothing."""
+        return max((0, *self._numbers()))
+
+    def holds(self, checkpoint: "Checkpoint") -> bool:
+        """Whether this very Checkpoint and its boot script are on disk, and verify."""
+        try:
+            body = unseal_json(read_whole(self._checkpoints[0]), codec.VERSION)
+            kept = script.parse(read_whole(self.scripts(checkpoint.backend)[0]))
+        except StoreFailed:
+            return False
+        return {checkpoint.number} == {codec.number_of(body), kept.number}
+
+    def retire(self) -> bool:
+        """Remove the boot scripts, so that the next boot restores nothing; whether there were any.
+
+        Raises StoreFailed.
+        """
+        paths = [path for backend in ENDINGS for path in self.scripts(backend)]
+        removed = [remove(path) for path in paths]
+        return any(removed)
+
+    def remember(self, host: Host) -> None:
+        """Keep what we learned about ourselves for the next start, unless it is kept. Raises StoreFailed."""
+        if self.recall() == replace(host, learned="state"):
+            return
+        body = {"droplet_id": host.droplet_id, "private": host.private, "public": host.public}
+        write_atomic(self._host, seal(_HOST_VERSION, body))
+
+    def recall(self) -> Host | None:
+        """The Host remembered last; None when there is none that can be used (see `read_host`)."""
+        try:
+            return self.read_host()
+        except StoreFailed:
+            return None
+
+    def read_host(self) -> Host:
+        """The Host remembered last. Raises StoreFailed, which says why there is none (ENOENT: not yet)."""
+        body = unseal(read_whole(self._host), _HOST_VERSION)
+        try:
+            kept = _HostBody.model_validate(body)
+        except ValidationError:
+            raise StoreFailed(f"{self._host} has an unknown shape", reason="shape") from None
+        return Host(kept.droplet_id, kept.private, kept.public, learned="state")
+
+    def publish(self, status: "Mapping[str, Any]") -> None:
+        """What `droplan status` shows. Raises StoreFailed."""
+        write_atomic(self._status, to_json(status) + b"\n", _STATUS_MODE, durable=False)
+
+    def read_status(self) -> dict[str, Any]:
+        """What was published last. Raises StoreFailed (ENOENT: nothing yet, or no daemon since boot)."""
+        data = read_whole(self._status)
+        try:
+            status = json.loads(data)
+        except (ValueError, RecursionError):
+            status = None
+        if not isinstance(status, dict):
+            raise StoreFailed(f"{self._status} is damaged", reason="damaged")
+        return status
+
+    def _numbers(self) -> "Iterator[int]":
+        for path in self._checkpoints:
+            yield _number(path, lambda data: codec.number_of(unseal_json(data, codec.VERSION)))
+        for backend in ENDINGS:
+            for path in self.scripts(backend):
+                yield _number(path, lambda data: script.parse(data).number)
+
+
+def _number(path: "Path", read: Callable[[bytes], int]) -> int:
+    try:
+        return read(read_whole(path))
+    except StoreFailed:
+        return 0
+
+
+def _seals(data: bytes) -> bool:
+    try:
+        unseal_json(data, codec.VERSION)
+    except StoreFailed:
+        return False
+    return True
+
+
+def _verifies(data: bytes) -> bool:
+    try:
+        script.parse(data)
+    except StoreFailed:
+        return False
+    return True
+
+
+def _named(path: "Path", error: StoreFailed) -> StoreFailed:
+    """The error, with the file in its sentence."""
+    told = str(error)
+    sentence = told if told.startswith(str(path)) else f"{path}: {told}"
+    return StoreFailed(sentence, errno=error.errno, reason=error.reason)
+
+
+def _worth_telling(rejected: list[StoreFailed]) -> tuple[StoreFailed, ...]:
+    """Without the previous generation that a first save does not have."""
+    return tuple(error for error in rejected if error.reason != "missing" or len(rejected) > 1)
+
+
+def _nothing(rejected: list[StoreFailed]) -> StoreFailed:
+    """One error for all that was tried; what is damaged says more than what is missing."""
+    worst = next((error for error in rejected if error.reason != "missing"), rejected[0])
+    return StoreFailed("; ".join(map(str, rejected)), errno=worst.errno, reason=worst.reason)
+
+
+# What the kernel accepts: dev_valid_name in net/core/dev.c.
+_INTERFACE = re.compile(r"(?!\.{1,2}$)[^/\s\x00-\x1f:]{1,15}")
+
+
+def _interface(name: str) -> str:
+    if not _INTERFACE.fullmatch(name):
+        raise ValueError
+    return name
+
+
+class _HostBody(BaseModel):
+    """What host.json keeps of the Host."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    droplet_id: Annotated[int, Field(gt=0, lt=1 << 63)]
+    private: Annotated[str, AfterValidator(_interface)] | None
+    public: Annotated[str, AfterValidator(_interface)] | None
