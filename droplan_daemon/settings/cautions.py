@@ -14,7 +14,8 @@ from droplan_daemon.model.selector import Kind
 from droplan_daemon.policy.pick import names_droplets_only
 from droplan_daemon.policy.uses import asking, may_be_managed, mentions
 
-from .values import SourceKind
+from .plain import plainly
+from .values import SourceKind, Unrestored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +34,13 @@ _ONLY_API = ("url", "token_file", "ca_file")
 
 def cautions(file: "File", policy: "Policy", document: "Document") -> list[Problem]:
     """Every warning that the file alone gives; `policy` is what was made of it."""
-    found = (*_interfaces(file, policy), *_peers(file, policy), *_source(file), *_lifelines(policy))
+    found = (
+        *_interfaces(file, policy),
+        *_peers(file, policy),
+        *_source(file),
+        *_lifelines(policy),
+        *_boot(file, document),
+    )
     rules = (caution for i in range(len(policy.allows)) for caution in _rule(i, policy))
     return [
         _at(document, *caution) for caution in (*found, *rules, *_idle(policy), *_twice(policy, document))
@@ -109,6 +116,15 @@ def _source(file: "File") -> "Iterator[Caution]":
             if name in said:
                 message = f'`source.{name}` has no effect while `source.kind` is "file"'
                 yield ("source", name), message, "take it out"
+
+
+def _boot(file: "File", document: "Document") -> "Iterator[Caution]":
+    if file.boot.without_checkpoint is Unrestored.OPEN and plainly(document.text) != "open":
+        yield (
+            ("boot", "without_checkpoint"),
+            "boot, where no Python is, cannot read this, and will close the private interface",
+            'write `[boot]`, below it `without_checkpoint = "open"`, and no triple quotes anywhere',
+        )
 
 
 _HURT_MANAGED = {

@@ -20,10 +20,11 @@ LONGEST = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed file and where its keys stand."""
+    """A parsed file, where its keys stand, and its text."""
 
     data: Mapping[str, Any] = field(default_factory=dict)
     places: Mapping[KeyPath, Place] = field(default_factory=dict)
+    text: str = ""
 
     def key(self, path: KeyPath) -> Spot | None:
         """Where this key, or the nearest table around it, is written."""
@@ -71,7 +72,7 @@ def decode(data: bytes) -> str | Problem:
 def parse(text: str) -> Document | Problem:
     """A valid TOML document with its positions."""
     try:
-        return Document(tomllib.loads(text), positions(text))
+        return Document(tomllib.loads(text), positions(text), text)
     except ValueError as error:  # TOMLDecodeError, and int() on a number of thousands of digits
         return _syntax_problem(error, text)
     except RecursionError:

@@ -14,7 +14,7 @@ from droplan_daemon.model.selector import Selector
 
 from . import forms, rules
 from .forms import Form
-from .values import IptablesSave, SourceKind
+from .values import IptablesSave, SourceKind, Unrestored
 
 if TYPE_CHECKING:
     from enum import StrEnum
@@ -211,6 +211,18 @@ class PersistSection(Section):
     )
 
 
+class BootSection(Section):
+    """What holds from before the network is up until the daemon is ready. A shell reads it."""
+
+    without_checkpoint: Annotated[
+        Unrestored, PlainValidator(forms.choice(Unrestored)), _words(Unrestored)
+    ] = Field(
+        Unrestored.CLOSED,
+        description="What to do when the ruleset that was enforced last cannot be restored. closed: by the "
+        "private interface only replies come in, the public one is left alone. open: nothing is enforced.",
+    )
+
+
 class LifelinesSection(Section):
     """What stays alive on a managed interface whatever the rules say, each by its name."""
 
@@ -326,5 +338,6 @@ class File(Section):
     log: LogSection = LogSection()
     firewall: FirewallSection = FirewallSection()
     persist: PersistSection = PersistSection()
+    boot: BootSection = BootSection()
     override: list[OverrideSection] = Field(default_factory=list)
     allow: list[AllowSection] = Field(default_factory=list)

@@ -56,6 +56,13 @@ class PersistSettings:
     ipsets: Path | None = None
 
 
+class Unrestored(StrEnum):
+    """What boot does when there is no ruleset that could be restored."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+
+
 @dataclass(frozen=True, slots=True)
 class Folders:
     """Where state outlives a reboot, and where it need not."""
