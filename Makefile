@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint format bench lock clean
+.PHONY: help demo test test-full lint format bench dist deb lock clean
 
 help:
 	@echo "make demo       watch droplan protect an emulated fleet (about a minute)"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-full  the same without sampling"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make bench      the figures of docs/benchmarks.md"
+	@echo "make deb        dist/droplan_VERSION_amd64.deb for Debian 12 and 13, each in a clean root of it"
 	@echo "make lock       renew requirements*.txt from pyproject.toml"
 	@echo "make clean      remove $(VENV) and every build product"
 
@@ -54,11 +55,11 @@ demo: $(VENV)/lab.stamp
 	@$(BIN)/droplan lab demo
 
 test: $(VENV)/dev.stamp
-	$(call need,nft:nftables ip:iproute2 strace:strace chromium:chromium chromedriver:chromium-driver)
+	$(call need,nft:nftables ip:iproute2 strace:strace chromium:chromium chromedriver:chromium-driver systemd-nspawn:systemd-container debootstrap:debootstrap)
 	@$(BIN)/pytest -m "not full"
 
 test-full: $(VENV)/dev.stamp
-	$(call need,nft:nftables ip:iproute2 strace:strace chromium:chromium chromedriver:chromium-driver)
+	$(call need,nft:nftables ip:iproute2 strace:strace chromium:chromium chromedriver:chromium-driver systemd-nspawn:systemd-container debootstrap:debootstrap)
 	@DROPLAN_TEST_FULL=1 $(BIN)/pytest
 
 lint: $(VENV)/dev.stamp
@@ -74,6 +75,10 @@ format: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp
 	$(call need,nft:nftables iptables:iptables)
 	@$(BIN)/python -m tests.bench
+
+deb: $(VENV)/dev.stamp
+	$(call need,debootstrap:debootstrap)
+	@$(BIN)/python packaging/deb.py --lint
 
 lock: $(VENV)/dev.stamp
 	@for extra in "" lab dev; do \
