@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# Suite and interpreter. Another interpreter means other wheels, so this stands here and is checked in the root.
+# Number and interpreter: it decides which wheels are fetched, and is checked in the root.
 RELEASES = {"bookworm": ("12", "3.11"), "trixie": ("13", "3.13")}
 _PACKAGES = (
     "debhelper",
