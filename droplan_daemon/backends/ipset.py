@@ -45,7 +45,7 @@ from .ipset_shape import (
     type_name,
 )
 from .ipset_socket import IpsetSocket, NoSuchSetError
-from .ipset_steps import build, difference, fits_in_place, steps
+from .ipset_steps import build, difference, steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -223,11 +223,11 @@ class IpSets:
         refused = self._socket.tell(made.seen)
         busy = {item.command.name for item in refused if item.number == errno.EBUSY}
         held = [name for spare, name in made.swaps.items() if spare in busy]
-        edited = [name for name in held if fits_in_place(observed[name], desired[name])]
-        edits = [difference(observed[name], desired[name]) for name in edited]
-        left = [item for item in refused if made.swaps.get(item.command.name) not in edited]
-        left += self._socket.tell([command for come, _ in edits for command in come])
-        left += self._socket.tell([command for _, go in edits for command in go])
+        edits = {name: difference(observed[name], desired[name]) for name in held}
+        fitting = {name: edit for name, edit in edits.items() if edit.fits}
+        left = [item for item in refused if made.swaps.get(item.command.name) not in fitting]
+        left += self._socket.tell([command for edit in fitting.values() for command in edit.come])
+        left += self._socket.tell([command for edit in fitting.values() for command in edit.go])
         self._insist(left)
 
     def _destroy(self, names: "Sequence[str]") -> None:

@@ -51,6 +51,19 @@ class Steps:
     beside: set[str] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Commands that add and remove so many entries. `fits`: the set that stands can take them."""
+
+    come: tuple[wire.Command, ...]
+    go: tuple[wire.Command, ...]
+    entries: int
+    fits: bool
+
+
+_NOTHING = Edit((), (), 0, fits=True)
+
+
 def steps(
     observed: "Mapping[str, AddressSet]",
     desired: "Mapping[str, AddressSet]",
@@ -62,12 +75,12 @@ def steps(
     made, gone = Steps(), list[wire.Command]()
     for name, new in desired.items():
         old = observed.get(name)
-        if old == new:
+        edit = None if old is None else difference(old, new)
+        if edit == _NOTHING:
             continue
-        if old is not None and not rules_change and _is_small(old, new):
-            come, go = difference(old, new)
-            made.seen += come
-            gone += go
+        if edit and edit.entries <= _SMALL and edit.fits and not rules_change:
+            made.seen += edit.come
+            gone += edit.go
             continue
         spare = spare_name(name)
         made.unseen += build(new, spare, revision(new.kind, new.family))
@@ -90,22 +103,18 @@ def build(new: "AddressSet", name: str, revision: int) -> "Iterator[wire.Command
     yield from wire.change(wire.ADD, name, list(held), new.family.width)
 
 
-def difference(old: "AddressSet", new: "AddressSet") -> tuple[list[wire.Command], list[wire.Command]]:
+def difference(old: "AddressSet", new: "AddressSet") -> Edit:
     """What comes and what goes, in the set that stands."""
+    if old.schema != new.schema:
+        return Edit((), (), len(old.elements) + len(new.elements), fits=False)
     before, after, width = entries(old), entries(new), new.family.width
-    name = kernel_name(new.name)
-    come = wire.change(wire.ADD, name, list(after - before), width)
-    go = wire.change(wire.DELETE, name, list(before - after), width)
-    return list(come), list(go)
-
-
-def fits_in_place(old: "AddressSet", new: "AddressSet") -> bool:
-    """Whether the set that stands has room for what comes before anything goes."""
-    return old.schema == new.schema and len(entries(old) | entries(new)) <= max_elements(new)
-
-
-def _is_small(old: "AddressSet", new: "AddressSet") -> bool:
-    return len(old.elements ^ new.elements) <= _SMALL and fits_in_place(old, new)
+    come, go, name = list(after - before), list(before - after), kernel_name(new.name)
+    return Edit(
+        tuple(wire.change(wire.ADD, name, come, width)),
+        tuple(wire.change(wire.DELETE, name, go, width)),
+        len(come) + len(go),
+        fits=len(before) + len(come) <= max_elements(new),
+    )
 
 
 def _one_type(old: "AddressSet", new: "AddressSet") -> bool:

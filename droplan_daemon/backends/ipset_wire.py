@@ -144,7 +144,7 @@ def change(kind: int, name: str, entries: "Sequence[Entry]", width: int) -> "Ite
     """
     ranges = bool(entries) and len(entries[0]) > width
     most = _MOST_IN_A_MESSAGE // (_entry_size(width) + (8 if ranges else 0))
-    line = netlink.attribute(_A_LINE, bytes(4))
+    line = _number(_A_LINE, 0)
     for start in range(0, len(entries), most):
         part = entries[start : start + most]
         packed = b"".join(_packed_ranges(part, width)) if ranges else _packed_hosts(part, width)
