@@ -108,7 +108,7 @@ def capacity_of(kind: SetKind, family: Family, most: int) -> int:
 
 def buckets(made: AddressSet, entries: int) -> int:
     """`hashsize`: four entries a bucket when the set is full, so that it need not grow while it is read."""
-    wanted = max(made.capacity if made.kind is SetKind.HOSTS else 0, entries) // 4
+    wanted = -(-max(made.capacity if made.kind is SetKind.HOSTS else 0, entries) // 4)
     return min(max(1 << max(wanted - 1, 0).bit_length(), _FEWEST_BUCKETS), _MOST_BUCKETS)
 
 
