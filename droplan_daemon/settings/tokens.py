@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 # DigitalOcean's have 71 characters; whatever is longer than this is another file.
 _LONGEST = 4096
 
+# Where the service has it from, and where a person's command finds it.
+TOKEN_FILE = Path("/etc/droplan/token")
 _WAYS = (
-    "give one as the systemd credential `token` (LoadCredential=token:/etc/droplan/token), "
-    "in a file named by source.token_file, or in the environment variable DO_KEY"
+    f"put one that may read into {TOKEN_FILE} (mode 0600), which the service gets as its systemd credential; "
+    "or name another file by source.token_file, or set the environment variable DO_KEY"
 )
 
 
@@ -69,20 +71,35 @@ class Found:
     warnings: tuple[Problem, ...] = ()
 
 
-def find_token(environ: "Mapping[str, str]", token_file: Path | None) -> Found:
-    """The systemd credential `token`, else `token_file`, else `DO_KEY`; the first that is there counts."""
+def find_token(environ: "Mapping[str, str]", token_file: Path | None, usual: Path = TOKEN_FILE) -> Found:
+    """The systemd credential `token`, else `token_file`, else `DO_KEY`, else the `usual` file.
+
+    The first that is there counts. A blank credential is none: it is the unit's own, so that a service
+    without a token can say what is missing.
+    """
     folder = environ.get("CREDENTIALS_DIRECTORY", "")
     credential = Path(folder, "token") if folder else None
-    if credential is not None and _there(credential):
+    if credential is not None and _there(credential) and not _blank(credential):
         return _from_file(credential, "the systemd credential `token`", key="")
     if token_file is not None:
         found = _from_file(token_file, "the token file", key="source.token_file")
         return _with_warning(found, _shadowed(environ))
     if environ.get("DO_KEY"):
         return _from_text(environ["DO_KEY"], "DO_KEY", key="DO_KEY")
+    if _there(usual):
+        return _from_file(usual, f"the token file {usual}", key="source.token_file")
     return Found(
         problem=Problem("there is no token for the DigitalOcean API", "source.token_file", hint=_WAYS)
     )
+
+
+def _blank(path: Path) -> bool:
+    """Whether a file holds white space at most; for one that cannot be read, reading it says why."""
+    try:
+        with path.open("rb") as file:
+            return not file.read(_LONGEST).strip()
+    except OSError:
+        return False
 
 
 def _there(path: Path) -> bool:

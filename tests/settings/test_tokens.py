@@ -13,7 +13,7 @@ import pytest
 from droplan_daemon.errors import ConfigInvalid
 from droplan_daemon.settings import Token, describe, load
 from droplan_daemon.settings.render import plain
-from droplan_daemon.settings.tokens import find_token
+from droplan_daemon.settings.tokens import TOKEN_FILE, find_token
 
 if TYPE_CHECKING:
     from .conftest import Faults, Loading
@@ -108,11 +108,29 @@ def test_a_token_file_that_cannot_be_read(faults: "Faults", file: Path, name: st
     assert "the token file cannot be read" in problem.message
 
 
-def test_an_empty_credential_is_a_mistake(faults: "Faults", credentials: Path) -> None:
-    """A credential that is there but empty is told, not passed over."""
-    (credentials / "token").touch()
-    (problem,) = faults("", {"CREDENTIALS_DIRECTORY": str(credentials), "DO_KEY": "x"}, need_token=True)
-    assert "the systemd credential `token` is empty" == problem.message
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_a_blank_credential_is_none(
+    loaded: "Loading", faults: "Faults", credentials: Path, blank: str
+) -> None:
+    """A service without a token gets one from its unit: the next way counts, or the ways are told."""
+    (credentials / "token").write_text(blank)
+    environ = {"CREDENTIALS_DIRECTORY": str(credentials)}
+    assert "x" == _revealed(loaded("", {**environ, "DO_KEY": "x"}, need_token=True).source.token)
+    (problem,) = faults("", environ, need_token=True)
+    assert "there is no token for the DigitalOcean API" == problem.message
+    assert problem.hint.startswith(f"put one that may read into {TOKEN_FILE} (mode 0600)")
+
+
+def test_the_usual_file_is_the_last_way(tmp_path: Path) -> None:
+    """What lies where the service has its token from is found by a person's command too, after all else."""
+    usual, named = tmp_path / "usual", tmp_path / "named"
+    assert find_token({}, None, usual).problem is not None
+    for file in (usual, named):
+        file.touch(mode=0o600)
+        file.write_text(file.name)
+    assert "usual" == _revealed(find_token({}, None, usual).token)
+    assert "x" == _revealed(find_token({"DO_KEY": "x"}, None, usual).token)
+    assert "named" == _revealed(find_token({}, named, usual).token)
 
 
 @pytest.mark.parametrize(("mode", "warned"), [(0o600, 0), (0o640, 0), (0o644, 1)])
