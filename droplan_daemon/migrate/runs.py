@@ -3,6 +3,7 @@
 The old program takes no argument: whoever says `droplan once` or `droplan run` means the new one.
 """
 
+import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ IMAGE = "tam7t/droplan"
 VARIABLES = ("DO_KEY", "DO_TAG", "PUBLIC", "DO_INTERVAL")
 
 # Programs whose arguments are another command.
-_WRAPPERS = frozenset(["sh", "bash", "dash", "timeout", "flock", "nice", "ionice", "chronic", "nohup", "setsid", "systemd-run"])
+_WRAPPER = re.compile(r"sh|bash|dash|timeout|flock|nice|ionice|chronic|nohup|setsid|systemd-run")
 
 _Variables = dict[str, "str | None"]
 
@@ -43,7 +44,7 @@ def _told(
         return _ours(known) if not words[1:] else None
     if name in {"docker", "podman"} and image_in(words):
         return _ours({**known, **dict(_container_variables(words, known, files))})
-    if name in _WRAPPERS:
+    if _WRAPPER.fullmatch(name):
         rests = (words[start:] for start in range(1, len(words)))
         return next(
             (found for rest in rests if (found := _told(rest, known, files, depth)) is not None), None

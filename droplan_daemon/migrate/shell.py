@@ -19,8 +19,9 @@ _ASSIGNED = re.compile(r"([A-Za-z_]\w*)=", re.ASCII)
 _BRACED = re.compile(r"([A-Za-z_]\w*)(?::?-([^}]*))?", re.ASCII)
 _CAT = re.compile(r"\s*(?:cat\s+|<\s*)([\"']?)([^\s\"']+)\1\s*")
 _ENDS = frozenset(";&|\n()")
-_PREFIXES = frozenset(
-    ["export", "declare", "local", "readonly", "typeset", "env", "sudo", "exec", "command", "if", "then", "else", "elif", "while", "until", "do", "!", "{"]
+# What may stand before a command, or before an assignment.
+_PREFIX = re.compile(
+    r"export|declare|local|readonly|typeset|env|sudo|exec|command|if|then|else|elif|while|until|do|!|\{|-.*"
 )
 _DEPTH = 3
 
@@ -61,7 +62,7 @@ def _follow(script: Script, words: list[_Word], files: ReadFile, depth: int) -> 
         name = _ASSIGNED.match(word[0].text) if word and word[0].kind == "text" and not run else None
         if name:
             script.variables[name[1]] = None if value is None else value[name.end() :]
-        elif run or not (value in _PREFIXES or (value or "").startswith("-")):
+        elif run or not _PREFIX.fullmatch(value or ""):
             run.append("" if value is None else value)
     if run:
         script.commands.append(tuple(run))
