@@ -156,12 +156,13 @@ def _change_entries(
         spans = {entry[:2] for entry in change.entries}
         _require(spans <= {entry[:2] for entry in target.entries}, errno.ENOENT)
         return frozenset(entry for entry in target.entries if entry[:2] not in spans)
-    for _, _, chain in sorted(change.entries):
+    together = set(target.entries)
+    for entry in sorted(change.entries):  # as they are sent: the first that is wrong is the one complained of
+        first, last, chain = entry
         _require(chain in ruleset.chains, errno.ENOENT)
         _require(ruleset.chains[chain].hook is None, errno.EOPNOTSUPP)
-    _require(not change.entries & target.entries, errno.EEXIST)
-    together = sorted(target.entries | change.entries)
-    _require(all(a[1] < b[0] for a, b in pairwise(together)), errno.EEXIST)
+        _require(all(last < one[0] or one[1] < first for one in together), errno.EEXIST)
+        together.add(entry)
     return frozenset(together)
 
 

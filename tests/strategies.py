@@ -1,6 +1,8 @@
 """Random Rulesets and transactions over a world so small that everything collides."""
 
+from functools import cache
 from ipaddress import IPv4Network, ip_network
+from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
@@ -52,6 +54,9 @@ from droplan_daemon.model.ruleset import (
     ruleset,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 SETS = {
     "four": (Family.IPV4, SetKind.HOSTS, 16),
     "few": (Family.IPV4, SetKind.HOSTS, 6),
@@ -80,6 +85,7 @@ def _ranges(family: Family) -> st.SearchStrategy[frozenset[bytes]]:
     return st.sets(st.sampled_from(prefixes), max_size=6).map(collapse)
 
 
+@cache  # to build a strategy takes longer than to draw from it
 def elements(name: str) -> st.SearchStrategy[frozenset[bytes]]:
     family, kind, _ = SETS[name]
     if kind is SetKind.RANGES:
@@ -88,49 +94,58 @@ def elements(name: str) -> st.SearchStrategy[frozenset[bytes]]:
     return st.frozensets(st.sampled_from(hosts), max_size=8)
 
 
+@cache
 def address_set(name: str) -> st.SearchStrategy[AddressSet]:
     family, kind, capacity = SETS[name]
     fitting = elements(name).filter(lambda found: not capacity or len(found) <= capacity)
     return st.builds(AddressSet, st.just(name), st.just(family), st.just(kind), st.just(capacity), fitting)
 
 
+@cache
 def _span(most: int) -> st.SearchStrategy[tuple[int, int]]:
     bounds = st.tuples(st.integers(1, most), st.integers(1, most)).map(lambda b: (min(b), max(b)))
     return bounds.filter(lambda b: b != (1, most))
 
 
-_interfaces = st.sampled_from(["eth0", "eth1", "a-very-long-nam"])
+_maybe = st.booleans()
+_interfaces = st.builds(Interface, st.sampled_from(["eth0", "eth1", "a-very-long-nam"]), _maybe)
+_families = st.sampled_from(Family)
 _ports = st.none() | _span(65534)
 _transports = st.builds(Transport, st.sampled_from([Protocol.TCP, Protocol.UDP]), _ports, _ports)
 _states = st.builds(State, st.frozensets(st.sampled_from(CtState), min_size=1, max_size=3))
+
+
+@cache
+def _icmp(family: Family) -> st.SearchStrategy[Icmp]:
+    return _span(254).map(lambda span: Icmp(family, *span))
+
+
+@cache
+def _addressed(
+    kind: type[From] | type[To], sets: tuple[str, ...], family: Family
+) -> st.SearchStrategy[Match]:
+    return st.builds(kind, st.sampled_from(sets), st.just(family))
 
 
 @st.composite
 def matches(draw: st.DrawFn, sets: tuple[str, ...]) -> tuple[Match, ...]:
     """Matches in the order in which the compiler writes them."""
     found: list[Match] = []
-    if draw(st.booleans()):
-        found.append(
-            Interface(
-                str(draw(st.sampled_from(["eth0", "eth1", "a-very-long-nam"]))), bool(draw(st.booleans()))
-            )
-        )
-    if draw(st.booleans()):
+    if draw(_maybe):
+        found.append(draw(_interfaces))
+    if draw(_maybe):
         found.append(draw(_states))
-    if draw(st.booleans()):
+    if draw(_maybe):
         found.append(Reply())
-    family = draw(st.sampled_from(Family))
-    usable = [name for name in sets if SETS[name][0] is family]
-    if draw(st.booleans()) and usable:
-        found.append(draw(st.builds(From, st.sampled_from(usable), st.just(family))))
-    if draw(st.booleans()) and usable:
-        found.append(draw(st.builds(To, st.sampled_from(usable), st.just(family))))
-    if draw(st.booleans()):
-        icmp = st.builds(lambda span: Icmp(family, *span), _span(254))
-        found.append(draw(st.one_of(_transports, icmp)))
+    family = draw(_families)
+    usable = tuple(name for name in sets if SETS[name][0] is family)
+    found += [draw(_addressed(kind, usable, family)) for kind in (From, To) if draw(_maybe) and usable]
+    if draw(_maybe):
+        found.append(draw(_transports | _icmp(family)))
     return tuple(found)
 
 
+@cache
 def verdicts(entered: tuple[str, ...]) -> st.SearchStrategy[Verdict | None]:
     plain = st.sampled_from([None, *map(Verdict, (Action.ACCEPT, Action.DROP, Action.RETURN))])
     if not entered:
@@ -139,6 +154,7 @@ def verdicts(entered: tuple[str, ...]) -> st.SearchStrategy[Verdict | None]:
     return plain | calls
 
 
+@cache
 def port_entries(chains: tuple[str, ...]) -> st.SearchStrategy[frozenset[PortEntry]]:
     """Disjoint entries of a map, over few ports, the first and the last among them."""
     usable = [chain for chain in chains if chain in ENTERED]
@@ -155,6 +171,7 @@ def _dispatches(maps: tuple[str, ...]) -> st.SearchStrategy[Rule]:
     return st.builds(Rule, st.just("ports"), st.tuples(transports), verdict=verdicts)
 
 
+@cache
 def rules(
     chain: str, sets: tuple[str, ...], chains: tuple[str, ...], maps: tuple[str, ...] = ()
 ) -> st.SearchStrategy[Rule]:
@@ -175,6 +192,7 @@ def _rules(chain: str, sets: tuple[str, ...], chains: tuple[str, ...]) -> st.Sea
     )
 
 
+@cache
 def chain_of(
     name: str, sets: tuple[str, ...], chains: tuple[str, ...], maps: tuple[str, ...]
 ) -> st.SearchStrategy[Chain]:
@@ -185,26 +203,35 @@ def chain_of(
     )
 
 
+def _some(names: "Iterable[str]") -> st.SearchStrategy[tuple[str, ...]]:
+    return st.sets(st.sampled_from(sorted(names))).map(sorted).map(tuple)
+
+
+_set_names, _chain_names, _map_names = _some(SETS), _some(CHAINS), _some(MAPS)
+_comments = st.sampled_from(["", "managed by droplan"])
+
+
 @st.composite
 def rulesets(draw: st.DrawFn) -> Ruleset:
-    names = tuple(sorted(draw(st.sets(st.sampled_from(sorted(SETS))))))
-    chains = tuple(sorted(draw(st.sets(st.sampled_from(CHAINS)))))
-    maps = tuple(sorted(draw(st.sets(st.sampled_from(MAPS)))))
+    names, chains, maps = draw(_set_names), draw(_chain_names), draw(_map_names)
     return ruleset(
         tuple(draw(address_set(name)) for name in names),
         tuple(draw(chain_of(name, names, chains, maps)) for name in chains),
-        draw(st.sampled_from(["", "managed by droplan"])),
+        draw(_comments),
         tuple(PortMap(name, draw(port_entries(chains))) for name in maps),
     )
 
 
+@cache
 def _element_changes(kind: type[AddElements] | type[RemoveElements]) -> st.SearchStrategy[Change]:
+    @cache
     def build(name: str) -> st.SearchStrategy[Change]:
         return st.builds(kind, st.just(name), st.just(SETS[name][0]), elements(name).filter(bool))
 
     return st.sampled_from(sorted(SETS)).flatmap(build)
 
 
+@cache
 def _chain_change(name: str) -> st.SearchStrategy[Change]:
     known = tuple(SETS), CHAINS, MAPS
     hook = st.just(Hook(HOOKS[name], -110)) if name in HOOKS else st.none()
@@ -216,6 +243,7 @@ def _chain_change(name: str) -> st.SearchStrategy[Change]:
     )
 
 
+@cache
 def _map_change(name: str) -> st.SearchStrategy[Change]:
     some = port_entries(ENTERED).filter(bool)
     return st.one_of(

@@ -5,6 +5,7 @@ stay strangers. The same addresses exist as machines where packets are really se
 """
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -144,7 +145,8 @@ def _subset(values: "Sequence[bytes]") -> st.SearchStrategy[tuple[bytes, ...]]:
 _tags = st.sets(st.sampled_from(TAGS), max_size=2).map(sorted).map(tuple)
 
 
-def _droplet(number: int, seat: Seat, vpcs: "Sequence[str | None]") -> st.SearchStrategy[Droplet]:
+@cache  # to build a strategy takes longer than to draw from it
+def _droplet(number: int, seat: Seat, vpcs: tuple[str | None, ...]) -> st.SearchStrategy[Droplet]:
     return st.builds(
         Droplet,
         st.just(number),
@@ -157,6 +159,7 @@ def _droplet(number: int, seat: Seat, vpcs: "Sequence[str | None]") -> st.Search
     )
 
 
+@cache
 def _foreign(number: int) -> st.SearchStrategy[Droplet]:
     """A Droplet of another VPC, whose private address may be somebody else's here."""
     seats = st.sampled_from([*STRANGERS, *SEATS])
@@ -169,16 +172,19 @@ def _without_public(droplet: Droplet) -> Droplet:
     )
 
 
+_four_of_five, _up_to_two, _either = st.integers(0, 4), st.integers(0, 2), st.booleans()
+
+
 @st.composite
 def fleets(draw: st.DrawFn) -> Fleet:
     """Ourselves with id 1, most seats taken, sometimes Droplets of a foreign VPC."""
     own = draw(_droplet(1, OWN_SEAT, (OWN_VPC, OWN_VPC, OWN_VPC, None)))
     found = [own]
     for number, seat in enumerate(SEATS, 2):
-        if draw(st.integers(0, 4)):
+        if draw(_four_of_five):
             found.append(draw(_droplet(number, seat, (OWN_VPC, OWN_VPC, PEERED_VPC, FOREIGN_VPC, None))))
-    found += [draw(_foreign(50 + n)) for n in range(draw(st.integers(0, 2)))]
-    peerings = (PEERING,) if draw(st.booleans()) else ()
+    found += [draw(_foreign(50 + n)) for n in range(draw(_up_to_two))]
+    peerings = (PEERING,) if draw(_either) else ()
     return Fleet(tuple(sorted(found, key=lambda droplet: droplet.id)), VPCS, peerings)
 
 
@@ -205,10 +211,12 @@ Lane = tuple[Direction, InterfaceKind]
 LANES: tuple[Lane, ...] = tuple(product(Direction, InterfaceKind))
 
 
-def allows(number: int, lanes: "Sequence[Lane]" = LANES) -> st.SearchStrategy[Allow]:
+@cache
+def allows(number: int, lanes: tuple[Lane, ...] = LANES) -> st.SearchStrategy[Allow]:
     return st.sampled_from(lanes).flatmap(lambda lane: _allows(number, *lane))
 
 
+@cache
 def _allows(number: int, direction: Direction, kind: InterfaceKind) -> st.SearchStrategy[Allow]:
     return st.builds(
         Allow,
@@ -242,18 +250,24 @@ _interface_policies = st.builds(InterfacePolicy, _often, st.booleans(), _outboun
 _lifelines = st.one_of(st.just(frozenset(Lifeline)), st.frozensets(st.sampled_from(Lifeline)))
 
 
+# In one lane many rules meet at one port, in all of them there are few at each.
+_lanes = st.sampled_from([LANES, *((lane,) for lane in LANES)])
+_modes = st.sampled_from([Mode.ENFORCE] * 9 + [Mode.AUDIT])
+_peers = st.builds(Peers, st.sampled_from(Scope), st.sampled_from([None, None, "web"]))
+_up_to_eight, _some_overrides = st.integers(0, 8), st.lists(overrides, max_size=2)
+
+
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
-    # In one lane many rules meet at one port, in all of them there are few at each.
-    lanes = draw(st.sampled_from([LANES, *((lane,) for lane in LANES)]))
+    lanes = draw(_lanes)
     return Policy(
-        draw(st.sampled_from([Mode.ENFORCE] * 9 + [Mode.AUDIT])),
-        draw(st.builds(Peers, st.sampled_from(Scope), st.sampled_from([None, None, "web"]))),
+        draw(_modes),
+        draw(_peers),
         draw(_interface_policies),
         draw(_interface_policies),
         draw(_log),
-        tuple(draw(allows(number, lanes)) for number in range(draw(st.integers(0, 8)))),
-        tuple(draw(st.lists(overrides, max_size=2))),
+        tuple(draw(allows(number, lanes)) for number in range(draw(_up_to_eight))),
+        tuple(draw(_some_overrides)),
         draw(_lifelines),
     )
 
