@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from droplan_daemon.backends.nft_text import render
+from droplan_daemon.model.ruleset import ruleset
 from droplan_daemon.policy.compile import compile_ruleset
 from tests.boot.booting import (
     DROPLET,
@@ -72,15 +73,12 @@ def test_any_policy_that_is_saved_is_restored(machine: Machine) -> None:
 
 def test_peers_and_age_are_told(machine: Machine) -> None:
     """As many peers as the set has; the age in seconds, and `stale` after a day."""
-    peers = hosts("10.1.0.0", 700)
-    body = render(SMALL, "droplan").replace("set peers", "set x").replace("@peers", "@x")
-    many = host_set("private-peers-4", peers, 1024)
-    text = render(type(SMALL)(sets={many.name: many}), "droplan")
-    machine.write(machine.current, sealed(text, saved=time.time() - 100))
+    many = ruleset((host_set("private-peers-4", hosts("10.1.0.0", 700), 1024),), ())
+    machine.write(machine.current, sealed(render(many, "droplan"), saved=time.time() - 100))
     said = machine.boot().of("boot.restored").fields
     assert ("700", None) == (said["peers"], said.get("stale"))
     assert 100 <= int(said["age"]) < 200
-    machine.write(machine.current, sealed(body, saved=time.time() - 30 * 86_400))
+    machine.write(machine.current, sealed(GOOD, saved=time.time() - 30 * 86_400))
     said = machine.boot().of("boot.restored").fields
     assert ("1", None) == (said["stale"], said.get("peers"))
     assert 0 <= int(said["age"]) - 30 * 86_400 < 100
@@ -106,7 +104,7 @@ def test_a_clock_before_the_save_makes_the_age_unknown(machine: Machine) -> None
 
 def test_a_damaged_file_gives_way_to_the_generation_before(machine: Machine) -> None:
     """The newest is refused by name and reason, the previous is restored."""
-    older = type(SMALL)(comment="older")
+    older = ruleset((), (), "older")
     machine.keep(older, machine.previous, number=6)
     machine.keep()
     machine.write(machine.current, machine.current.read_bytes()[:-9])
@@ -120,8 +118,7 @@ def test_a_damaged_file_gives_way_to_the_generation_before(machine: Machine) -> 
 def test_a_ruleset_that_nft_refuses_gives_way_to_the_generation_before(machine: Machine) -> None:
     """A newer kernel or an older nft: what it says is told, and nothing of it was done."""
     machine.keep(path=machine.previous, number=6)
-    body = "table inet droplan\ndelete table inet droplan\ntable inet droplan {\n\tset x {\n\t\ttype nosuch\n\t}\n}\n"
-    machine.write(machine.current, sealed(body))
+    machine.write(machine.current, sealed(GOOD.replace("type ipv4_addr", "type nosuch", 1)))
     told = machine.boot()
     assert {"ruleset.nft": "refused_by_nft"} == told.reasons
     assert "nosuch" in told.lines[0].fields["said"]
@@ -231,7 +228,7 @@ def test_a_head_that_says_too_little_or_too_much_is_refused(machine: Machine, he
 
 
 def test_no_nul_gets_to_nft(machine: Machine) -> None:
-    """Shells drop it, so one that was sealed breaks the checksum, and a tail of them is no part of the file."""
+    """Shells drop it: one that was sealed breaks the checksum, a tail of them is no part of the file."""
     machine.config.write_text(OPEN)
     machine.write(machine.current, sealed(GOOD.replace("comment", "com\0ment", 1)))
     assert ({"ruleset.nft": "checksum"}, None) == (machine.boot().reasons, machine.kernel.holds())
@@ -241,7 +238,7 @@ def test_no_nul_gets_to_nft(machine: Machine) -> None:
 
 @pytest.mark.parametrize("kind", ["symlink", "irregular", "fifo", "owner", "writable", "too_long", "empty"])
 def test_what_is_no_plain_file_of_ours_is_refused(machine: Machine, kind: str) -> None:
-    """A link, a folder, a pipe that nobody writes, somebody else's file, one that others may write, a huge one."""
+    """A link, a folder, a pipe that nobody writes, another's file, one that others may write, a huge one."""
     machine.config.write_text(OPEN)
     machine.keep()
     expected = kind
