@@ -24,6 +24,7 @@ whose type or family changes under its name cannot be swapped, and is given as `
 
 import errno
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from droplan_daemon.errors import CommitConflict, CommitRejected, CommitUnknown, KernelUnsupported
@@ -44,7 +45,7 @@ from .ipset_shape import (
     spare_name,
     type_name,
 )
-from .ipset_socket import IpsetSocket, NoSuchSetError
+from .ipset_socket import IpsetSocket, ListingChangedError
 from .ipset_steps import build, difference, steps
 
 if TYPE_CHECKING:
@@ -80,7 +81,16 @@ class IpSets:
         self._socket.close()
 
     def headers(self) -> "tuple[wire.Header, ...]":
-        """What the kernel says of each of our sets without its entries: cheap, and shows most changes."""
+        """What the kernel says of each of our sets without its entries: cheap, and shows most changes.
+
+        Raises CommitConflict when they keep changing.
+        """
+        for _ in range(_READS):
+            with suppress(ListingChangedError):
+                return self._headers()
+        raise CommitConflict("the ip sets kept changing while they were read")
+
+    def _headers(self) -> "tuple[wire.Header, ...]":
         self._greet()
         bodies = self._socket.listing(wire.ask_headers())
         found = [header for body in bodies if (header := wire.read_header(body))]
@@ -97,9 +107,9 @@ class IpSets:
         """
         for _ in range(_READS):
             try:
-                named = {name: header for header in self.headers() if (name := ruleset_name(header.name))}
+                named = {name: header for header in self._headers() if (name := ruleset_name(header.name))}
                 return {name: self._read(name, named[name]) for name in sorted(named)}
-            except (NoSuchSetError, _ShortReadError):
+            except (ListingChangedError, _ShortReadError):
                 continue
             except ValueError as error:
                 raise CommitUnknown("the kernel's ip sets could not be read", reason="garbled") from error

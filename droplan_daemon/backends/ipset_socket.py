@@ -35,8 +35,8 @@ _MOVED = frozenset(
 _ABSENT = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT})
 
 
-class NoSuchSetError(Exception):
-    """The set that was asked for is not there."""
+class ListingChangedError(Exception):
+    """The sets changed while they were listed, or the one asked for is not there; list again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class IpsetSocket(NetfilterSocket):
         raise KernelUnsupported(sentence, feature="ipset")
 
     def listing(self, command: wire.Command) -> list[bytes]:
-        """The bodies of a listing. Raises NoSuchSetError, or CommitConflict for one that was cut short."""
+        """The bodies of a listing. Raises ListingChangedError."""
         sequence, found = self._next(), list[bytes]()
         self._send(wire.message(command, netlink.NLM_F_DUMP | netlink.NLM_F_ACK, sequence))
         for message in self._receive():
@@ -140,11 +140,11 @@ class IpsetSocket(NetfilterSocket):
 
 def _require_whole(message: netlink.Message) -> None:
     if message.flags & netlink.NLM_F_DUMP_INTR:
-        raise CommitConflict("the ip sets changed while they were read")
+        raise ListingChangedError
 
 
 def _raise_for_listing(command: wire.Command, number: int) -> None:
     if number == errno.ENOENT:
-        raise NoSuchSetError
+        raise ListingChangedError
     if number > 0:
         raise Refused(command, number).error()

@@ -3,7 +3,7 @@
 from ipaddress import IPv4Address, IPv6Address, ip_network, summarize_address_range
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroute2.netlink.nfnetlink.ipset import ipset_msg
 
@@ -239,6 +239,7 @@ def test_messages_are_those_of_ipset(command: wire.Command, expected: str) -> No
     assert bytearray.fromhex(expected).hex() == sent.hex()
 
 
+@settings(max_examples=30)
 @given(st.sampled_from([4, 16]), st.booleans(), st.integers(0, 9000))
 def test_entries_fill_few_messages(width: int, prefixed: bool, count: int) -> None:
     """All entries are sent, each once, in messages whose attributes the kernel can measure."""
