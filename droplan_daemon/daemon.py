@@ -5,7 +5,8 @@ Laws:
 2. The watchdog is fed by this loop, and during a cycle only as long as a cycle may take.
 3. An invalid configuration on reload changes nothing but what is told.
 4. When the loop ends the rules stay.
-5. A task that dies takes the process with it: half alive is the worst way to be.
+5. What was kept is enforced before anybody is asked; then the first cycle begins at once.
+6. A task that dies takes the process with it: half alive is the worst way to be.
 
 It knows no firewall words, no sources and no files: `Parts` are made for it, anew on reload.
 """
@@ -19,13 +20,16 @@ from .errors import ConfigInvalid, Fatal, Retry
 from .lean import give_back
 from .pacing import backoff, next_poll, retry_wait
 from .reconcile import Cycle, Failed, Outcome, Refused
+from .workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from .effects import Clock
     from .errors import Problem
     from .herald import Herald
+    from .model.checkpoint import Checkpoint
+    from .model.fleet import Fleet
 
 CYCLE_LIMIT = 120.0
 """Seconds after which a cycle counts as hung: its own deadlines add up to less."""
@@ -56,22 +60,28 @@ class Parts:
 
 
 class Daemon:
-    """Runs cycles until told to stop. `build` reads the configuration; it may raise ConfigInvalid."""
+    """Runs cycles until told to stop.
+
+    `build` reads the configuration, and is told the last Fleet that was acted on; it may raise
+    ConfigInvalid. `checkpoint` is what to begin with.
+    """
 
     def __init__(
         self,
-        build: "Callable[[], Parts]",
+        build: "Callable[[Fleet | None], Parts]",
         parts: Parts,
         *,
         herald: "Herald",
         clock: "Clock",
         watchdog: float | None = None,
+        checkpoint: "Checkpoint | None" = None,
     ) -> None:
         self._build = build
         self._parts = parts
         self._herald = herald
         self._clock = clock
         self._tick = min(TICK, watchdog / 2) if watchdog else TICK
+        self._checkpoint = checkpoint
         self._failures = 0
         self._reload = False
         self._wake = asyncio.Event()
@@ -80,12 +90,14 @@ class Daemon:
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises Fatal."""
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(Workers())
         loop.add_signal_handler(signal.SIGHUP, self._on_reload)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop)
         self._herald.started()
         watching = self._watch()
         try:
+            await self._resume()
             while not self._stop.is_set():
                 while self._reload:
                     watching = await self._reloaded(watching)
@@ -117,22 +129,34 @@ class Daemon:
         self._reload = False
         self._herald.reloading()
         try:
-            parts = self._build()
+            parts = self._build(self._parts.cycle.previous)
         except ConfigInvalid as error:
             self._herald.rejected(error, self._parts.cycle.source.budget)
             return watching
         await _ended(watching)
         await self._parts.close()
-        parts.cycle.previous = self._parts.cycle.previous
+        parts.cycle.inherit(self._parts.cycle)
         self._parts, self._failures = parts, 0
         self._herald.reloaded(parts.cycle.policy)
         self._herald.cautions(parts.cautions)
         return self._watch()
 
+    async def _resume(self) -> None:
+        """Enforce what was kept; where it is not taken, that is told, and the first cycle decides."""
+        checkpoint, self._checkpoint = self._checkpoint, None
+        if checkpoint is None:
+            return
+        outcome = await self._cycle(self._parts.cycle.resume(checkpoint))
+        if isinstance(outcome, Failed | Refused):
+            self._herald.rejected_state((outcome.error,), "none")
+        elif outcome is not None:
+            self._herald.outcome(outcome, 0.0, self._parts.cycle.source.budget)
+        give_back()
+
     async def _turn(self, watching: "asyncio.Task[None]") -> None:
         """One cycle and the wait after it."""
         self._wake.clear()
-        outcome = await self._cycle()
+        outcome = await self._cycle(self._parts.cycle.run())
         if outcome is None:
             return
         wait = self._wait_after(outcome)
@@ -140,9 +164,9 @@ class Daemon:
         give_back()
         await self._idle(wait, watching)
 
-    async def _cycle(self) -> Outcome | None:
+    async def _cycle(self, work: "Coroutine[Any, Any, Outcome]") -> Outcome | None:
         """A cycle, with signs of life while it may be alive. None: told to stop meanwhile."""
-        task = asyncio.create_task(self._guarded(), name="cycle")
+        task = asyncio.create_task(self._guarded(work), name="cycle")
         hung = self._clock.monotonic() + CYCLE_LIMIT
         while not task.done():
             if self._stop.is_set():
@@ -153,10 +177,10 @@ class Daemon:
             await self._until(self._stop, self._tick, task)
         return task.result()
 
-    async def _guarded(self) -> Outcome:
+    async def _guarded(self, work: "Coroutine[Any, Any, Outcome]") -> Outcome:
         """The one place that survives what nobody foresaw: told in full, then tried again later."""
         try:
-            return await self._parts.cycle.run()
+            return await work
         except Fatal:
             raise
         except Exception as error:  # noqa: BLE001 - the top of the loop

@@ -52,6 +52,16 @@ class HostFinder(Protocol):
         """The Host. Raises HostUnknown."""
 
 
+class Machine(Protocol):
+    """The machine under us, as far as a Checkpoint is bound to it."""
+
+    def macs(self) -> "Mapping[str, str]":
+        """The MAC of each network interface by name. Blocking. Raises HostUnknown."""
+
+    async def recognise(self, checkpoint: "Checkpoint") -> "Host":
+        """This machine, if the Checkpoint is of it. Raises HostUnknown(`another_droplet`, `cloned`)."""
+
+
 class Backend(Protocol):
     """A kernel that holds one Ruleset. Blocking: callers with a loop use a thread."""
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from .errors import ConfigInvalid, DroplanError, Problem
     from .logs.conditions import Conditions
     from .model.budget import Budget
-    from .model.host import Host
     from .model.policy import Policy
     from .reconcile import Outcome
 
@@ -54,7 +53,6 @@ class Herald:
         self._log = structlog.get_logger()
         self._standing = Standing(policy)
         self._ready = False
-        self._remembered: Host | None = None
         self._troubles: frozenset[str] = frozenset()
 
     def cautions(self, warnings: "tuple[Problem, ...]") -> None:
@@ -96,10 +94,16 @@ class Herald:
             self._notifier.ready(self._line(budget))
         self._publish(budget)
 
+    def rejected_state(self, errors: "tuple[DroplanError, ...]", used: str) -> None:
+        """What was kept is not used; `used` is what is instead: `previous` (generation) or `none`."""
+        for error in errors:
+            level, _, fields = report.trouble(error, None)
+            self._say((level, "state.rejected", {**fields, "used": used}))
+
     def outcome(self, outcome: "Outcome", wait: float, budget: "Budget | None") -> None:
         """A cycle ended; the next one begins in `wait` seconds."""
         now = self._clock.now()
-        self._standing = replace(self._standing, outcome=outcome, next_at=now + wait)
+        self._standing = replace(self._standing, outcome=outcome, next_at=now + wait if wait else 0.0)
         if isinstance(outcome, Refused | Failed):
             verified = self._standing.verified_at
             self._trouble(outcome.error, now - verified if verified else None)
@@ -123,18 +127,24 @@ class Herald:
             verified_at=now,
             denied=report.denied_counts(outcome),
         )
-        self._say(*report.membership(before, world))
+        self._say(*([report.restored(world)] if world.restored else report.membership(before, world)))
         if before is None or before.warnings != world.warnings:
             self._say(*(("warning", "policy.warning", {"message": text}) for text in world.warnings))
-        if isinstance(outcome, Committed):
+        if isinstance(outcome, Committed) and not world.restored:
             self._say(report.changes(before, outcome))
-        if self._remembered != world.host:
-            self._remember(world.host)
+        self._unsaved(outcome)
         if not self._ready:
             self._ready = True
             self._notifier.ready(self._line(budget))
             self._log.info("daemon.ready", status=self._line(budget))
         self._notifier.status(self._line(budget))
+
+    def _unsaved(self, outcome: "report.Good") -> None:
+        """What could not be kept is a trouble of its own, which ends when it can."""
+        now = tuple(report.unsaved(outcome))
+        self._relief(frozenset(report.UNSAVED.values()) - {event for _, event, _ in now})
+        for level, event, fields in now:
+            self._enter(level, event, fields)
 
     def _trouble(self, error: "DroplanError", age: float | None) -> None:
         level, event, fields = report.trouble(error, age)
@@ -164,11 +174,6 @@ class Herald:
             "status.write.failed",
             lambda: self._store.publish({**self._about, **status, "ready": self._ready}),
         )
-
-    def _remember(self, host: "Host") -> None:
-        """Tried again after the next good cycle when it fails."""
-        if self._kept("state.write.failed", lambda: self._store.remember(host)):
-            self._remembered = host
 
     def _kept(self, condition: str, write: "Callable[[], None]") -> bool:
         try:

@@ -1,4 +1,4 @@
-"""One cycle, no loop: gather, compile, observe, diff, review, commit, observe again.
+"""One cycle, no loop: gather, compile, observe, diff, review, commit, observe again, persist.
 
 Laws:
 1. One Fleet per cycle; nothing is asked twice while deciding.
@@ -6,6 +6,8 @@ Laws:
    when it is read back counts.
 3. Committed and Unchanged mean: the ruleset read back is the desired one.
 4. A second cycle over the same world writes nothing.
+5. After a start the Checkpoint stands in for the first answer: the current Policy over the Fleet
+   that was last believed, on the machine where it was. It ends like any cycle.
 
 What blocks (the kernel) runs in a thread, so that the loop above stays alive.
 """
@@ -16,7 +18,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .diff import diff
-from .errors import CommitConflict, CommitRejected, CommitUnknown, Refusal, Retry
+from .errors import CommitConflict, CommitRejected, CommitUnknown, HostUnknown, Refusal, Retry
+from .keeping import Enforced
+from .model.checkpoint import is_stale
 from .model.fleet import InterfaceKind
 from .policy.compile import compile_ruleset, managed_interface
 from .policy.effective import effective
@@ -25,7 +29,11 @@ from .policy.warnings import warnings
 from .safety import examine, held, unread
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from .effects import Backend, HostFinder, Observation, Source
+    from .keeping import Keeping, Unsaved
+    from .model.checkpoint import Checkpoint
     from .model.fleet import Droplet, Fleet
     from .model.host import Host
     from .model.plan import Plan
@@ -38,10 +46,23 @@ ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
+class Restored:
+    """A World that a Checkpoint tells of: its age in seconds (None: no clock can tell)."""
+
+    age: float | None
+
+    @property
+    def stale(self) -> bool:
+        """Whether it may well be of another world by now."""
+        return is_stale(self.age)
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """What a cycle knew when it decided; `policy` is what this Droplet enforces, overrides applied.
 
     `held`: an entry of the answer could not be read, so nobody was taken out of any set.
+    `restored`: nobody has answered yet, this is what was kept.
     """
 
     fleet: "Fleet"
@@ -52,6 +73,7 @@ class World:
     policy: "Policy"
     warnings: tuple[str, ...] = ()
     held: bool = False
+    restored: Restored | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +87,21 @@ class Prospect:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """The kernel held the desired Ruleset already."""
+    """The kernel held the desired Ruleset already; `unsaved` is what the disk does not."""
 
     world: World
     observation: "Observation"
+    unsaved: "tuple[Unsaved, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """The Plan was carried out, and read back."""
+    """The Plan was carried out, and read back; `unsaved` is what the disk does not hold of it."""
 
     world: World
     observation: "Observation"
     plan: "Plan"
+    unsaved: "tuple[Unsaved, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,27 +123,67 @@ Outcome = Unchanged | Committed | Refused | Failed
 
 @dataclass(slots=True)
 class Cycle:
-    """The parts of a cycle. `previous` is the last Fleet that was acted on."""
+    """The parts of a cycle. `previous` is the last Fleet that was acted on.
+
+    Without `keeping` nothing is kept.
+    """
 
     policy: "Policy"
     source: "Source"
     finder: "HostFinder"
     backend: "Backend"
     previous: "Fleet | None" = field(default=None)
+    keeping: "Keeping | None" = None
 
     async def run(self) -> Outcome:
         """One cycle. Raises Fatal alone; everything else is an Outcome."""
+        return await self._ended(self._run())
+
+    async def take(self, checkpoint: "Checkpoint") -> "Host":
+        """Go on from this Checkpoint, if it is of this machine; writes nothing. Raises HostUnknown."""
+        if self.keeping is None:
+            raise HostUnknown("nothing is kept here", reason="not_kept")
+        host = await self.keeping.take(checkpoint)
+        self.previous = checkpoint.fleet
+        return host
+
+    async def resume(self, checkpoint: "Checkpoint") -> Outcome:
+        """Enforce the current Policy over what the Checkpoint tells. Neither API nor metadata are needed."""
+        return await self._ended(self._resumed(checkpoint))
+
+    def inherit(self, other: "Cycle") -> None:
+        """Know what a Cycle of another configuration knew."""
+        self.previous = other.previous
+        if self.keeping and other.keeping:
+            self.keeping.inherit(other.keeping)
+
+    async def _ended(self, work: "Awaitable[Unchanged | Committed]") -> Outcome:
         try:
-            outcome = await self._run()
+            outcome = await work
         except Refusal as error:
             return Refused(error)
         except Retry as error:
             return Failed(error)
         self.previous = outcome.world.fleet
-        return outcome
+        return await self._kept(outcome)
+
+    async def _kept(self, outcome: Unchanged | Committed) -> Outcome:
+        if self.keeping is None:
+            return outcome
+        world = outcome.world
+        now = Enforced(world.fleet, world.host, world.policy, world.desired)
+        unsaved = await self.keeping.keep(now, self.backend, committed=isinstance(outcome, Committed))
+        return replace(outcome, unsaved=unsaved) if unsaved else outcome
 
     async def _run(self) -> Unchanged | Committed:
-        prospect = await self.prospect()
+        return await self._committed(await self.prospect())
+
+    async def _resumed(self, checkpoint: "Checkpoint") -> Unchanged | Committed:
+        host = await self.take(checkpoint)
+        restored = Restored(self.keeping.age(checkpoint) if self.keeping else None)
+        return await self._committed(await self._prospect(checkpoint.fleet, host, restored))
+
+    async def _committed(self, prospect: Prospect) -> Unchanged | Committed:
         for _ in range(ATTEMPTS):
             try:
                 return await self._carry_out(prospect)
@@ -136,12 +200,15 @@ class Cycle:
     async def prospect(self) -> Prospect:
         """Everything up to the Plan; changes nothing. Raises Retry, Refusal or Fatal."""
         fleet = await self.source.gather()
-        host = await self.finder.locate(fleet)
+        return await self._prospect(fleet, await self.finder.locate(fleet))
+
+    async def _prospect(self, fleet: "Fleet", host: "Host", restored: Restored | None = None) -> Prospect:
         evidence = examine(self.policy, fleet, host, self.previous)
         desired = compile_ruleset(self.policy, evidence.fleet, host, evidence.own)
         observation = await asyncio.to_thread(self.backend.observe)
         if evidence.hold_removals:
-            desired = held(desired, observation.ruleset)
+            kept = self.keeping.kept if self.keeping else None
+            desired = held(desired, observation.ruleset, kept.ruleset if kept else None)
         mine = effective(self.policy, evidence.scene)
         world = World(
             evidence.fleet,
@@ -152,6 +219,7 @@ class Cycle:
             mine,
             (*warnings(self.policy, evidence.scene), *_unguarded(mine, host), *_holding(evidence)),
             evidence.hold_removals,
+            restored,
         )
         return Prospect(world, observation, diff(observation.ruleset, desired))
 

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 Event = tuple[str, str, dict[str, Any]]
 """(level, event, fields), as structlog takes them."""
 
+UNSAVED = {"state": "state.write.failed", "iptables": "iptables.save.failed"}
+"""The condition while something of this kind cannot be kept."""
+
 Good = Unchanged | Committed
 
 _EVENTS: tuple[tuple[type[DroplanError], str], ...] = (
@@ -107,6 +110,23 @@ def _told(event: str, droplets: "list[Droplet]") -> "Iterator[Event]":
         )
 
 
+def restored(world: World) -> Event:
+    """That a Checkpoint is enforced, how old it is, and whether it may be of another world by now."""
+    found = world.restored
+    known = found.age if found else None
+    stale = bool(found and found.stale)
+    fields: dict[str, Any] = {"peers": len(world.peers), "droplets": len(world.fleet.droplets)}
+    fields |= {"age_s": "unknown" if known is None else round(known), "stale": int(stale)}
+    return "warning" if stale else "info", "boot.restored", fields
+
+
+def unsaved(outcome: Good) -> "Iterator[Event]":
+    """What is not on disk."""
+    for one in outcome.unsaved:
+        level, _, fields = trouble(one.error, None)
+        yield level, UNSAVED[one.what], fields
+
+
 def changes(before: World | None, outcome: Committed) -> Event:
     """That rules or members were written; which, is in `droplan plan` and the debug log.
 
@@ -149,18 +169,32 @@ def _headline(standing: Standing, budget: "Budget | None", now: float) -> "Itera
     world = standing.world
     if world is None:
         yield "not enforcing yet"
+    elif world.restored:
+        yield f"restored: {_count(len(world.peers), 'peer')} as of {_ago(standing, now)}"
+        if not isinstance(standing.outcome, Refused | Failed):
+            yield "asking who is there now"
     else:
         peers = _count(len(world.peers), "peer")
         yield f"{verb(world.policy)} {peers} ({_scope(world.policy, world)})"
         yield f"last good poll {span(now - standing.verified_at)} ago"
     if isinstance(standing.outcome, Refused | Failed):
         yield f"now failing: {standing.outcome.error}"
+    elif standing.outcome and standing.outcome.unsaved:
+        yield f"not saved: {standing.outcome.unsaved[0].error}"
     if standing.config_error:
         yield f"new configuration refused: {standing.config_error}"
     if budget:
         yield f"budget {budget.remaining:,}/{budget.limit:,}"
     if standing.next_at:
         yield f"next in {span(max(0.0, standing.next_at - now))}"
+
+
+def _ago(standing: Standing, now: float) -> str:
+    found = standing.world.restored if standing.world else None
+    if found is None or found.age is None:
+        return "an unknown time"
+    stale = ", which is long" if found.stale else ""
+    return f"{span(found.age + max(0.0, now - standing.verified_at))} ago{stale}"
 
 
 def verb(policy: "Policy") -> str:
@@ -209,6 +243,7 @@ def as_dict(standing: Standing, budget: "Budget | None", now: float) -> dict[str
         "mode": (world.policy if world else standing.policy).mode.value,
         "outcome": type(standing.outcome).__name__.lower() if standing.outcome else None,
         "error": _error(standing.outcome),
+        "unsaved": _unsaved(standing.outcome),
         "config_error": standing.config_error or None,
         "verified_at": standing.verified_at or None,
         "next_poll_at": standing.next_at or None,
@@ -223,6 +258,11 @@ def _error(outcome: Outcome | None) -> dict[str, Any] | None:
     if not isinstance(outcome, Refused | Failed):
         return None
     return {"reason": outcome.error.reason, "message": str(outcome.error)}
+
+
+def _unsaved(outcome: Outcome | None) -> list[dict[str, Any]]:
+    found = () if outcome is None or isinstance(outcome, Refused | Failed) else outcome.unsaved
+    return [{"what": one.what, "reason": one.error.reason, "message": str(one.error)} for one in found]
 
 
 def _budget(budget: "Budget | None") -> dict[str, Any] | None:
@@ -245,6 +285,7 @@ def _world(world: World) -> dict[str, Any]:
         "skipped": len(world.fleet.skipped),
         "peers": len(world.peers),
         "taken": world.fleet.taken,
+        "restored": {"age_s": world.restored.age, "stale": world.restored.stale} if world.restored else None,
         "sets": {
             item.name: [format_element(e, item.family) for e in sorted(item.elements)[:_MANY]]
             for item in world.desired.sets.values()

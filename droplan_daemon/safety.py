@@ -89,15 +89,14 @@ def _carry_networks(fleet: "Fleet", previous: "Fleet | None") -> "tuple[Fleet, b
     return replace(fleet, vpcs=tuple(vpcs.values()), peerings=tuple(peerings)), False
 
 
-def held(desired: "Ruleset", observed: "Ruleset | None") -> "Ruleset":
+def held(desired: "Ruleset", observed: "Ruleset | None", kept: "Ruleset | None" = None) -> "Ruleset":
     """The desired Ruleset, with nobody taken out of the sets that the kernel holds.
 
-    Sets of ranges stay as they are: in `any and not tag:blocked` an unreadable Droplet would open
-    the door that it was to close.
+    A set that the kernel does not hold is as it was `kept`. Sets of ranges stay as they are: in
+    `any and not tag:blocked` an unreadable Droplet would open the door that it was to close.
     """
-    if observed is None:
-        return desired
-    sets = {name: _held_set(new, observed.sets.get(name)) for name, new in desired.sets.items()}
+    known = {**(kept.sets if kept else {}), **(observed.sets if observed else {})}
+    sets = {name: _held_set(new, known.get(name)) for name, new in desired.sets.items()}
     return replace(desired, sets=sets)
 
 

@@ -208,4 +208,4 @@ def _translated(path: "Path", verb: str) -> "Iterator[None]":
 
 
 def _reason(error: OSError) -> str:
-    return "missing" if error.errno == errno.ENOENT else "store"
+    return "missing" if error.errno in {errno.ENOENT, errno.ENOTDIR} else "store"

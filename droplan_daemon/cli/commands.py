@@ -3,11 +3,13 @@
 import asyncio
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from droplan_daemon import __version__, reconcile
-from droplan_daemon.errors import ConfigInvalid, StoreFailed
+from droplan_daemon.errors import ConfigInvalid, HostUnknown
 from droplan_daemon.reconcile import Failed, Refused
+from droplan_daemon.workers import Workers
 
 from . import output, wiring
 
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
     import argparse
     from typing import TextIO
 
-    from droplan_daemon.daemon import Parts
+    from droplan_daemon.daemon import Daemon, Parts
+    from droplan_daemon.model.checkpoint import Checkpoint
+    from droplan_daemon.model.fleet import Fleet
     from droplan_daemon.model.policy import Policy
     from droplan_daemon.reconcile import Outcome, Prospect, World
     from droplan_daemon.settings import Settings
@@ -40,11 +44,11 @@ def run(args: "argparse.Namespace") -> int:
         return error.exit_code
     kernel = wiring.permitted_backend()
 
-    def build(fresh: "Settings | None" = None) -> "Parts":
+    def build(known: "Fleet | None", fresh: "Settings | None" = None) -> "Parts":
         found = fresh or wiring.settings_of(args)
         if found.source.token:
             secrets.learn(found.source.token.reveal())
-        return wiring.parts(found, kernel)
+        return wiring.parts(found, kernel, known)
 
     asyncio.run(_run(settings, build, environ))
     return 0
@@ -58,23 +62,31 @@ def _journal_reads(stream: "TextIO", environ: dict[str, str]) -> bool:
 
 
 async def _run(settings: "Settings", build: Any, environ: dict[str, str]) -> None:
+    # Made elsewhere, so that nothing here holds on to what was read at the start.
+    await _daemon(settings, build, environ).run()
+
+
+def _daemon(settings: "Settings", build: Any, environ: dict[str, str]) -> "Daemon":
     from droplan_daemon.daemon import Daemon
     from droplan_daemon.herald import Herald
     from droplan_daemon.logs import Conditions
     from droplan_daemon.notify import ServiceManager, watchdog_interval
 
-    clock = wiring.CLOCK
+    clock, files = wiring.CLOCK, wiring.store(settings)
     herald = Herald(
         settings.policy,
         notifier=ServiceManager(environ),
-        store=wiring.store(settings),
+        store=files,
         clock=clock,
         conditions=Conditions(clock.monotonic),
         about={"version": __version__, "pid": os.getpid(), "config": str(settings.path)},
     )
     herald.cautions(settings.warnings)
+    checkpoint, damaged = wiring.kept(files)
+    herald.rejected_state(damaged, "previous" if checkpoint else "none")
+    first = build(checkpoint.fleet if checkpoint else None, settings)
     watchdog = watchdog_interval(environ, os.getpid())
-    await Daemon(build, build(settings), herald=herald, clock=clock, watchdog=watchdog).run()
+    return Daemon(build, first, herald=herald, clock=clock, watchdog=watchdog, checkpoint=checkpoint)
 
 
 def once(args: "argparse.Namespace") -> int:
@@ -82,19 +94,26 @@ def once(args: "argparse.Namespace") -> int:
     from . import plan_view
 
     settings = wiring.settings_of(args)
-    outcome = asyncio.run(_once(wiring.parts(settings, wiring.permitted_backend())))
+    kernel = wiring.permitted_backend()
+    checkpoint, damaged = wiring.kept(wiring.store(settings))
+    for error in damaged:
+        output.note(f"not used: {error}")
+    parts = wiring.parts(settings, kernel, checkpoint.fleet if checkpoint else None)
+    outcome = asyncio.run(_once(parts, checkpoint))
     if isinstance(outcome, Failed | Refused):
         raise outcome.error
-    try:
-        wiring.store(settings).remember(outcome.world.host)
-    except StoreFailed as error:
-        output.note(f"{error}: the next start will have to ask the metadata service again")
+    for one in outcome.unsaved:
+        output.note(f"{one.error}: the rules are in force, and the next boot will restore older ones or none")
     plan_view.outcome(outcome, settings.policy, verbose=args.verbose, as_json=args.json)
     return 0
 
 
-async def _once(parts: "Parts") -> "Outcome":
+async def _once(parts: "Parts", checkpoint: "Checkpoint | None") -> "Outcome":
+    asyncio.get_running_loop().set_default_executor(Workers())
     try:
+        if checkpoint:
+            with suppress(HostUnknown):  # then nothing of it is used
+                await parts.cycle.take(checkpoint)
         return await parts.cycle.run()
     finally:
         await parts.close()
@@ -167,12 +186,19 @@ def status(args: "argparse.Namespace") -> int:
 
 
 def flush(args: "argparse.Namespace") -> int:
-    """Remove our table."""
+    """Remove our table, and what would put it back at the next boot."""
+    from droplan_daemon.checkpoint import StateFiles
+    from droplan_daemon.settings import environment, folders
+
     removed = reconcile.flush(wiring.backend())
+    found = folders(environment())
+    retired = StateFiles(found.state, found.runtime).retire()
     if args.json:
-        output.document({"ok": True, "removed": removed})
-    else:
-        print("removed: table inet droplan" if removed else "nothing to remove: no table inet droplan")
+        output.document({"ok": True, "removed": removed, "retired": retired})
+        return 0
+    print("removed: table inet droplan" if removed else "nothing to remove: no table inet droplan")
+    if retired:
+        print("removed: the boot script; the next boot restores nothing until the daemon has run again")
     return 0
 
 
@@ -185,13 +211,29 @@ def add_lab(subparsers: Any) -> None:
 
 def explain(args: "argparse.Namespace") -> int:
     """The verdict for a sender."""
-    from . import explaining
-
-    return explaining.run(args)
+    return int(room("explain").run(args))
 
 
 def matrix(args: "argparse.Namespace") -> int:
     """Who reaches whom."""
-    from . import matrices
+    return int(room("matrix").run(args))
 
-    return matrices.run(args)
+
+def save(args: "argparse.Namespace") -> int:
+    """The host's iptables rules, kept."""
+    return int(room("save").run(args))
+
+
+def migrate(args: "argparse.Namespace") -> int:
+    """From the old droplan."""
+    return int(room("migrate").run(args))
+
+
+_ROOMS = {"explain": "explaining", "matrix": "matrices", "save": "saving", "migrate": "migrating"}
+
+
+def room(name: str) -> Any:
+    """The module of a command that a daemon carries nothing of."""
+    from importlib import import_module
+
+    return import_module(f"{__package__}.{_ROOMS[name]}")

@@ -54,6 +54,8 @@ def tree(argv: "Sequence[str]") -> argparse.ArgumentParser:
     explain = _add_asked(found, argv, "explain", "the verdict for a sender, and why")
     _add_asked(found, argv, "matrix", "who can reach whom on which ports, for the whole fleet")
     _add(found, "flush", commands.flush, "remove everything that droplan put in the kernel", _FLUSH)
+    _add_asked(found, argv, "save", "the host's iptables rules, where its distribution restores them")
+    _add_asked(found, argv, "migrate", "come from the old droplan without a gap")
     for wordy in (once, plan):
         wordy.add_argument("--verbose", action="store_true", help="every change, to the rules too")
     for offline in (check, plan, show, peers, explain):
@@ -88,10 +90,8 @@ def _add_asked(found: Any, argv: "Sequence[str]", name: str, words: str) -> argp
     """A command whose arguments and help are loaded only when it is asked for: a daemon carries neither."""
     if name not in argv:
         return _add(found, name, getattr(commands, name), words, "")
-    from . import explaining, matrices
-
-    room, epilog = (explaining, explaining.EXPLAIN) if name == "explain" else (matrices, matrices.MATRIX)
-    parser = _add(found, name, getattr(commands, name), words, epilog)
+    room = commands.room(name)
+    parser = _add(found, name, getattr(commands, name), words, getattr(room, name.upper()))
     room.add_arguments(parser)
     return parser
 
@@ -152,7 +152,7 @@ examples:
   droplan status
   droplan status --json | jq .world.peers
 
-json: headline, ready, alive, overdue, outcome, error, config_error, world, denied,
+json: headline, ready, alive, overdue, outcome, error, unsaved, config_error, world, denied,
   warnings, budget, verified_at, next_poll_at, time, mode, version, pid, config
 """
 _PEERS = f"""\

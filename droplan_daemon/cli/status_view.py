@@ -111,6 +111,8 @@ def _status_rows(told: dict[str, Any], now: float) -> "Iterator[tuple[str, str]]
     yield "rules", _rules(told, now)
     if told.get("error"):
         yield "trouble", told["error"]["message"]
+    for one in told.get("unsaved") or ():
+        yield "not saved", one["message"]
     if told.get("config_error"):
         yield "refused", f"the new configuration: {told['config_error']}"
     for name, packets in (told.get("denied") or {}).items():
@@ -130,6 +132,10 @@ def _life(told: dict[str, Any], now: float) -> str:
 def _rules(told: dict[str, Any], now: float) -> str:
     if not told.get("verified_at"):
         return "not written yet"
+    restored = (told.get("world") or {}).get("restored")
+    if restored:
+        age = "an unknown time" if restored["age_s"] is None else report.span(restored["age_s"])
+        return f"restored, {age} old when the daemon started; nobody has said yet who is there now"
     ready = "as desired" if told.get("ready") else "of the configuration before"
     return f"{ready}, read back {report.span(now - told['verified_at'])} ago"
 

@@ -2,6 +2,7 @@
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from droplan_daemon.lean import stand_in
@@ -17,7 +18,8 @@ with (
 
 from droplan_daemon.clock import SystemClock
 from droplan_daemon.daemon import Parts
-from droplan_daemon.errors import HostUnknown
+from droplan_daemon.errors import HostUnknown, StoreFailed
+from droplan_daemon.keeping import Keeping
 from droplan_daemon.model.fleet import InterfaceKind
 from droplan_daemon.model.host import Host
 from droplan_daemon.policy.peers import peer_droplets
@@ -32,9 +34,9 @@ from droplan_daemon.sources.file import FileSource, changes
 if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from droplan_daemon.effects import Backend, Connections
+    from droplan_daemon.model.checkpoint import Checkpoint
     from droplan_daemon.model.fleet import Droplet, Fleet
     from droplan_daemon.model.policy import Policy
     from droplan_daemon.sources.digitalocean import DigitalOcean
@@ -79,9 +81,29 @@ def store(settings: Settings) -> StateFiles:
     return StateFiles(settings.folders.state, settings.folders.runtime)
 
 
-def parts(settings: Settings, kernel: "Backend") -> Parts:
-    """A Cycle over the configured Source, and what the loop needs beside it."""
-    source, finder = _source(settings), _finder(settings)
+def kept(files: StateFiles) -> "tuple[Checkpoint | None, tuple[StoreFailed, ...]]":
+    """The Checkpoint that counts, and what is damaged; nothing and nothing before the first save."""
+    try:
+        found = files.recover()
+    except StoreFailed as error:
+        return None, () if error.reason == "missing" else (error,)
+    return found.checkpoint, found.rejected
+
+
+def boot_id() -> str:
+    """What the kernel calls this boot; empty where it does not say. Source: random(4)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def parts(settings: Settings, kernel: "Backend", known: "Fleet | None" = None) -> Parts:
+    """A Cycle over the configured Source, and what the loop needs beside it.
+
+    `known` is the last Fleet that was believed.
+    """
+    source, finder = _source(settings, known), _finder(settings)
     path = settings.source.path
     watch = None if path is None else lambda: changes(path, CLOCK)
 
@@ -89,11 +111,12 @@ def parts(settings: Settings, kernel: "Backend") -> Parts:
         await source.aclose()
         await finder.aclose()
 
-    cycle = Cycle(settings.policy, source, finder, kernel)
+    keeping = Keeping(store(settings), finder, CLOCK, boot_id())
+    cycle = Cycle(settings.policy, source, finder, kernel, keeping=keeping)
     return Parts(cycle, settings.source.interval, watch, close, settings.warnings)
 
 
-def _source(settings: Settings) -> "DigitalOcean | FileSource":
+def _source(settings: Settings, known: "Fleet | None") -> "DigitalOcean | FileSource":
     wanted = settings.source
     if wanted.kind is SourceKind.FILE and wanted.path:
         return FileSource(wanted.path, now=CLOCK.now)
@@ -105,6 +128,7 @@ def _source(settings: Settings) -> "DigitalOcean | FileSource":
         now=CLOCK.now,
         ca_file=wanted.ca_file,
         want_networks=needs_networks(settings.policy),
+        known=known,
     )
 
 

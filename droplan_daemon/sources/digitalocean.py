@@ -6,7 +6,8 @@ Laws:
 2. Page numbers are computed here from `meta.total`. A `next` link is never followed, and one
    that leads elsewhere condemns the answer.
 3. A listing that does not add up is read again at once, a few times; so is one of several pages
-   in which somebody is gone, until two readings agree on who.
+   in which somebody is gone, until two readings agree on who. Who was there before a restart is
+   known from the Fleet that was kept.
 4. Ordinary and GPU Droplets are two listings of the API and one Fleet; no Droplet is in both.
 
 Source: https://docs.digitalocean.com/reference/api/ (pages of at most 200; GPU Droplets are
@@ -75,6 +76,7 @@ class DigitalOcean:
     """A Source. `want_networks`: VPCs and active peerings too, which not every policy needs.
 
     `token` goes into one request header and nowhere else; `now` gives seconds since the epoch.
+    `known` is the last Fleet that was believed, before a restart or a reload.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class DigitalOcean:
         want_networks: bool = True,
         deadline: float = DEADLINE,
         page_cap: int = PAGE_CAP,
+        known: Fleet | None = None,
     ) -> None:
         self._url = url
         self._now = now
@@ -102,8 +105,8 @@ class DigitalOcean:
         )
         self._spent = 0
         # Who was there in the last complete Fleet, by listing; see law 3.
-        self._known: dict[_Question[Any], frozenset[Key]] = {}
-        self._before: tuple[Droplet, ...] = ()
+        self._known: dict[_Question[Any], frozenset[Key]] = _keys(known) if known else {}
+        self._before: tuple[Droplet, ...] = known.droplets if known else ()
 
     @property
     def budget(self) -> "Budget | None":
@@ -192,6 +195,17 @@ class DigitalOcean:
                 page=number,
             )
         return page
+
+
+def _keys(known: Fleet) -> "dict[_Question[Any], frozenset[Key]]":
+    """Who was there, by listing.
+
+    A Fleet does not tell GPU Droplets from others, so each is missed once in a listing that it never
+    was in: one more reading of a long list, once. Peerings have no keys here; hundreds of them, which
+    it takes to fill a page, nobody has.
+    """
+    droplets: frozenset[Key] = frozenset(droplet.id for droplet in known.droplets)
+    return {_ORDINARY: droplets, _GPUS: droplets, _VPCS: frozenset(vpc.id for vpc in known.vpcs)}
 
 
 def _items(listings: "Mapping[_Question[Any], Listing[Any]]", question: _Question[T]) -> tuple[T, ...]:

@@ -7,9 +7,13 @@ Laws:
 3. An interface is found by its MAC or by its addresses. A *needed* one that should be there and
    is not is HostUnknown: rules for a name that nothing carries would guard nothing. Another one
    is None then, for it concerns nobody.
+4. What was kept on a disk is of this machine if metadata, or else what is remembered, name the same
+   Droplet, and no interface that is there has another MAC than it had: a Droplet cloned from a
+   snapshot has the disk of another.
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +24,7 @@ from droplan_daemon.model.host import Host
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from droplan_daemon.model.checkpoint import Checkpoint
     from droplan_daemon.model.fleet import Droplet, Fleet
     from droplan_daemon.model.host import Link
 
@@ -59,6 +64,31 @@ class DropletFinder:
         self._remembered = host
         return host
 
+    def macs(self) -> dict[str, str]:
+        """The MAC of each link by name. Blocking. Raises HostUnknown."""
+        return {link.name: link.mac for link in self._links()}
+
+    async def recognise(self, checkpoint: "Checkpoint") -> Host:
+        """This machine, if the Checkpoint is of it. Raises HostUnknown(`another_droplet`, `cloned`).
+
+        Interfaces that are not there yet, as early in a boot, have the names that they had.
+        """
+        links = await asyncio.to_thread(self._links)
+        identity = await self._identity()
+        known = identity.droplet_id if identity else self._remembered and self._remembered.droplet_id
+        if known is not None and known != checkpoint.host.droplet_id:
+            raise HostUnknown(
+                f"what was kept is of Droplet {checkpoint.host.droplet_id}, and this is Droplet {known}",
+                reason="another_droplet",
+            )
+        _same_cards(checkpoint, links)
+        host = checkpoint.host
+        if identity:
+            with suppress(HostUnknown):
+                host = by_identity(identity, links, self._needed)
+        self._remembered = host
+        return replace(host, learned="metadata" if identity else "state")
+
     async def aclose(self) -> None:
         """Close the connection to the metadata service."""
         if self._metadata is not None:
@@ -77,6 +107,18 @@ class DropletFinder:
             if self._remembered is None:
                 raise
             return by_memory(self._remembered, links, self._needed)
+
+
+def _same_cards(checkpoint: "Checkpoint", links: "Sequence[Link]") -> None:
+    """Raises HostUnknown(`cloned`) when an interface that is there had another MAC."""
+    macs = {link.name: link.mac for link in links}
+    for name, mac in checkpoint.links:
+        if macs.get(name, mac) != mac:
+            raise HostUnknown(
+                f"what was kept is of a machine whose {name} has the MAC {mac}, and here it has {macs[name]}:"
+                " this Droplet was made from a snapshot of another one",
+                reason="cloned",
+            )
 
 
 def by_identity(

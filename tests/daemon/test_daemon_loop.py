@@ -131,7 +131,7 @@ class Bench:
 
         return Parts(Cycle(Policy(), source, Known(), self.kernel), INTERVAL, changes, close)
 
-    def build(self) -> Parts:
+    def build(self, known: "Fleet | None") -> Parts:
         found = self.builds.pop(0)
         if isinstance(found, ConfigInvalid):
             raise found

@@ -2,9 +2,10 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from droplan_daemon.backends.fake import FakeBackend
+from droplan_daemon.errors import HostUnknown, StoreFailed
 from droplan_daemon.model.addresses import parse_address
 from droplan_daemon.model.fleet import Droplet, Fleet, Peering, Skipped, Vpc
 from droplan_daemon.model.host import Host
@@ -12,8 +13,11 @@ from droplan_daemon.model.policy import Policy
 from droplan_daemon.reconcile import Cycle
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from droplan_daemon.effects import Backend
     from droplan_daemon.model.budget import Budget
+    from droplan_daemon.model.checkpoint import Checkpoint
     from droplan_daemon.reconcile import Outcome
 
 HOST = Host(1, "eth1", "eth0")
@@ -61,6 +65,69 @@ class Known:
 
     async def locate(self, fleet: Fleet) -> Host:
         return self.host
+
+
+@dataclass
+class Cards:
+    """A Machine with these network cards, that takes a Checkpoint of its own Droplet."""
+
+    cards: dict[str, str] = field(
+        default_factory=lambda: {"eth0": "02:00:00:00:00:00", "eth1": "02:00:00:00:00:01"}
+    )
+    host: Host = HOST
+
+    def macs(self) -> dict[str, str]:
+        return self.cards
+
+    async def recognise(self, checkpoint: "Checkpoint") -> Host:
+        if checkpoint.host.droplet_id != self.host.droplet_id:
+            raise HostUnknown("what was kept is of another Droplet", reason="another_droplet")
+        return self.host
+
+
+@dataclass
+class Shelf:
+    """A Store in memory that can be full; what is refused is counted."""
+
+    full_for_state: bool = False
+    full_for_status: bool = False
+    hosts: "list[Host]" = field(default_factory=list)
+    saved: "list[Checkpoint]" = field(default_factory=list)
+    bodies: "list[str]" = field(default_factory=list)
+    statuses: "list[Mapping[str, Any]]" = field(default_factory=list)
+    refused: int = 0
+
+    def save(self, checkpoint: "Checkpoint", body: str) -> None:
+        self._refuse(full=self.full_for_state)
+        self.saved.append(checkpoint)
+        self.bodies.append(body)
+
+    def load(self) -> "Checkpoint":
+        if not self.saved:
+            raise StoreFailed("nothing yet", reason="missing")
+        return self.saved[-1]
+
+    def latest(self) -> int:
+        return self.saved[-1].number if self.saved else 0
+
+    def holds(self, checkpoint: "Checkpoint") -> bool:
+        return bool(self.saved) and self.saved[-1].number == checkpoint.number
+
+    def remember(self, host: "Host") -> None:
+        self._refuse(full=self.full_for_state)
+        self.hosts.append(host)
+
+    def recall(self) -> "Host | None":
+        return self.hosts[-1] if self.hosts else None
+
+    def publish(self, status: "Mapping[str, Any]") -> None:
+        self._refuse(full=self.full_for_status)
+        self.statuses.append(status)
+
+    def _refuse(self, *, full: bool) -> None:
+        if full:
+            self.refused += 1
+            raise StoreFailed("it could not be written: no space left on device", errno=28)
 
 
 @dataclass

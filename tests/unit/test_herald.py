@@ -16,19 +16,18 @@ from droplan_daemon.errors import (
     SourceDenied,
     SourceDoubtful,
     SourceUnavailable,
-    StoreFailed,
 )
 from droplan_daemon.herald import Herald
+from droplan_daemon.keeping import Keeping
 from droplan_daemon.logs.conditions import Conditions
 from droplan_daemon.model.policy import Peers, Policy
 from droplan_daemon.reconcile import Failed, Refused, flush
-from tests.unit.cycles import HOST, Answers, Bench, droplet, fleet
+from tests.unit.cycles import HOST, Answers, Bench, Cards, Shelf, droplet, fleet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from droplan_daemon.model.fleet import Fleet
-    from droplan_daemon.model.host import Host
 
 THREE = fleet(droplet(1), droplet(2), droplet(3))
 DOWN = SourceUnavailable("The API answered 500.", reason="http_status", status=500)
@@ -78,33 +77,6 @@ class Systemd:
         self.heard.append("stopping")
 
 
-@dataclass
-class Shelf:
-    """A Store in memory that can be full; what is refused is counted."""
-
-    full_for_host: bool = False
-    full_for_status: bool = False
-    hosts: "list[Host]" = field(default_factory=list)
-    statuses: "list[Mapping[str, Any]]" = field(default_factory=list)
-    refused: int = 0
-
-    def remember(self, host: "Host") -> None:
-        self._refuse(full=self.full_for_host)
-        self.hosts.append(host)
-
-    def recall(self) -> "Host | None":
-        return self.hosts[-1] if self.hosts else None
-
-    def publish(self, status: "Mapping[str, Any]") -> None:
-        self._refuse(full=self.full_for_status)
-        self.statuses.append(status)
-
-    def _refuse(self, *, full: bool) -> None:
-        if full:
-            self.refused += 1
-            raise StoreFailed("it could not be written: no space left on device", errno=28)
-
-
 class Desk:
     """A Herald, the three that it tells, and cycles to tell about."""
 
@@ -112,6 +84,7 @@ class Desk:
         self.clock, self.systemd, self.shelf, self.log = Wall(), Systemd(), Shelf(), LogCapture()
         structlog.configure(processors=[self.log], cache_logger_on_first_use=False)
         self.bench = Bench([THREE], policy=policy or Policy())
+        self.bench.cycle.keeping = Keeping(self.shelf, Cards(), self.clock)
         self.herald = Herald(
             self.bench.policy,
             notifier=self.systemd,
@@ -273,11 +246,11 @@ def test_a_crash_is_traced_once(desk: Desk) -> None:
 
 def test_a_host_that_cannot_be_kept_is_tried_again(desk: Desk) -> None:
     """One line on entering, one on leaving, and each good cycle tries."""
-    desk.shelf.full_for_host = True
+    desk.shelf.full_for_state = True
     for _ in range(2):
         desk.good()
     assert (2, ["state.write.failed"]) == (desk.shelf.refused, [e for e in desk.events if "write" in e])
-    desk.shelf.full_for_host = False
+    desk.shelf.full_for_state = False
     for _ in range(2):
         desk.good()
     assert [HOST] == desk.shelf.hosts

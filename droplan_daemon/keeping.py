@@ -1,0 +1,152 @@
+"""What a cycle keeps for the next start, and what this machine takes of it.
+
+Laws:
+1. Keeping never decides how a cycle ended. What could not be kept is told and tried again in the
+   next cycle, also when nothing changed; a disk that does not answer holds up nobody for long.
+2. What is on disk already is not written again. A Fleet is the same when its Droplets, VPCs and
+   peerings are; when and from where it came does not count.
+3. A Checkpoint is taken only where it was made: same Droplet, same network cards.
+"""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from .errors import HostUnknown, StoreFailed
+from .model.checkpoint import Checkpoint, age
+from .model.fleet import InterfaceKind
+from .policy.compile import managed_interface
+
+if TYPE_CHECKING:
+    from .effects import Backend, Clock, Keeper, Machine, Store
+    from .model.fleet import Fleet
+    from .model.host import Host
+    from .model.policy import Policy
+    from .model.ruleset import Ruleset
+
+PATIENCE = 5.0
+"""Seconds for which a cycle waits until its state is on disk; a slower disk goes on by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsaved:
+    """Something that is not kept: `what` is `state` or `iptables` (the host's own saved rules)."""
+
+    what: str
+    error: StoreFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Enforced:
+    """What a cycle verified: `policy` is what this Droplet enforces, overrides applied."""
+
+    fleet: "Fleet"
+    host: "Host"
+    policy: "Policy"
+    ruleset: "Ruleset"
+
+
+@dataclass(slots=True)
+class Keeping:
+    """Writes Checkpoints. `boot` is the kernel's boot id; `kept` what is (or should be) on disk."""
+
+    store: "Store"
+    machine: "Machine"
+    clock: "Clock"
+    boot: str = ""
+    keeper: "Keeper | None" = None
+    kept: Checkpoint | None = None
+    _sound: bool = False
+    _owed: bool = False
+    _remembered: "Host | None" = None
+    _writing: "asyncio.Future[tuple[Unsaved, ...]] | None" = field(default=None)
+
+    async def take(self, checkpoint: Checkpoint) -> "Host":
+        """This machine as a Host, if the Checkpoint is of it. Raises HostUnknown."""
+        host = await self.machine.recognise(checkpoint)
+        self.kept, self._sound = checkpoint, False
+        return host
+
+    def inherit(self, other: "Keeping") -> None:
+        """Go on where another Keeping of this machine stopped."""
+        self.kept, self._sound, self._writing = other.kept, other._sound, other._writing  # noqa: SLF001 - one of us
+        self._remembered = other._remembered  # noqa: SLF001 - one of us
+
+    def age(self, checkpoint: Checkpoint) -> float | None:
+        """Seconds since it was saved; None where no clock can tell."""
+        return age(checkpoint, boot=self.boot, uptime=self.clock.monotonic(), now=self.clock.now())
+
+    async def keep(self, now: Enforced, backend: "Backend", *, committed: bool) -> tuple[Unsaved, ...]:
+        """Have it on disk; what is not. `committed`: the kernel was written to."""
+        self._owed |= committed and self.keeper is not None
+        self._sound &= not committed
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.ensure_future(asyncio.to_thread(self._write, now, backend))
+            await asyncio.wait({self._writing}, timeout=PATIENCE)
+            if self._writing.done():
+                return self._writing.result()
+        message = f"the state is not on disk after {PATIENCE:g} s: the disk does not answer"
+        return (Unsaved("state", StoreFailed(message, reason="slow")),)
+
+    def _write(self, now: Enforced, backend: "Backend") -> tuple[Unsaved, ...]:
+        found = []
+        try:
+            self._save(now, backend)
+        except StoreFailed as error:
+            found.append(Unsaved("state", error))
+        if self.keeper and self._owed:
+            try:
+                self.keeper.keep(now.ruleset)
+                self._owed = False
+            except StoreFailed as error:
+                found.append(Unsaved("iptables", error))
+        return tuple(found)
+
+    def _save(self, now: Enforced, backend: "Backend") -> None:
+        if self._remembered != now.host:
+            self.store.remember(now.host)
+            self._remembered = now.host
+        fresh = self._checkpoint(now, backend.name)
+        if self.kept and _alike(self.kept, fresh):
+            self._sound = self._sound or self.store.holds(self.kept)
+            if self._sound:
+                # Equal values, of which the cycle has its own: those that were read are let go.
+                self.kept = replace(self.kept, fleet=now.fleet, ruleset=now.ruleset)
+                return
+        self._sound = False
+        numbered = replace(fresh, number=self.store.latest() + 1)
+        self.store.save(numbered, backend.script(now.ruleset))
+        self.kept, self._sound = numbered, True
+
+    def _checkpoint(self, now: Enforced, backend: str) -> Checkpoint:
+        return Checkpoint(
+            host=now.host,
+            links=self._links(now),
+            fleet=now.fleet,
+            ruleset=now.ruleset,
+            backend=backend,
+            number=0,
+            saved_at=self.clock.now(),
+            boot=self.boot,
+            uptime=self.clock.monotonic(),
+        )
+
+    def _links(self, now: Enforced) -> tuple[tuple[str, str], ...]:
+        """The managed interfaces that have a MAC; those of before while the kernel does not say."""
+        try:
+            macs = self.machine.macs()
+        except HostUnknown:
+            return self.kept.links if self.kept else ()
+        names = (managed_interface(now.policy, now.host, kind) for kind in InterfaceKind)
+        return tuple((name, macs[name]) for name in names if name and macs.get(name))
+
+
+def _alike(kept: Checkpoint, fresh: Checkpoint) -> bool:
+    """Whether both would be enforced alike after a start."""
+    return (
+        (kept.backend, kept.links, replace(kept.host, learned=""))
+        == (fresh.backend, fresh.links, replace(fresh.host, learned=""))
+        and kept.ruleset == fresh.ruleset
+        and kept.fleet.droplets == fresh.fleet.droplets
+        and (kept.fleet.vpcs, kept.fleet.peerings) == (fresh.fleet.vpcs, fresh.fleet.peerings)
+    )
