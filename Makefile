@@ -15,6 +15,7 @@ help:
 	@echo "make test-full  the same without sampling"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make bench      the figures of docs/benchmarks.md"
+	@echo "make dist       dist/: the wheel, the sdist, and what they are made of"
 	@echo "make deb        dist/droplan_VERSION_amd64.deb for Debian 12 and 13, each in a clean root of it"
 	@echo "make lock       renew requirements*.txt from pyproject.toml"
 	@echo "make clean      remove $(VENV) and every build product"
@@ -75,6 +76,9 @@ format: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp
 	$(call need,nft:nftables iptables:iptables)
 	@$(BIN)/python -m tests.bench
+
+dist: $(VENV)/dev.stamp
+	@$(BIN)/python packaging/dist.py
 
 deb: $(VENV)/dev.stamp
 	$(call need,debootstrap:debootstrap)

@@ -6,6 +6,7 @@ Laws:
 """
 
 import argparse
+import hashlib
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from email.utils import formatdate
 from pathlib import Path
 
 from clean_root import RELEASES, Unbuildable, clean_root, run_inside
+from sbom import bill, deb
 from source import TOP, epoch, version
 
 _PLATFORMS = ("manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux_2_28_x86_64")
@@ -24,6 +26,7 @@ _WORK = TOP / "build" / "deb"
 def main() -> int:
     """Build for the releases that were asked for."""
     args = _arguments()
+    os.umask(0o022)
     try:
         for release in args.release or RELEASES:
             began = time.monotonic()
@@ -49,6 +52,11 @@ def build(release: str, number: str, output: Path, *, lint: bool) -> Path:
     script = _BUILD.format(epoch=epoch(), python=RELEASES[release][1]) + (_LINT if lint else "")
     run_inside(root, place, script)
     output.mkdir(parents=True, exist_ok=True)
+    subject = deb(name.partition("_")[2], release)
+    fetched = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (source / "vendor").iterdir()]
+    lock = (source / "requirements.txt").read_text("utf-8")
+    bom = bill(subject, lock, epoch(), python=RELEASES[release][1], fetched=fetched)
+    (output / f"{name}_amd64.cdx.json").write_text(bom, "utf-8")
     return Path(shutil.copy(place / f"{name}_amd64.deb", output))
 
 
@@ -82,6 +90,8 @@ def _lay_out(source: Path, release: str, number: str) -> None:
         target = source / "manual" / "docs" / page.name
         shutil.copytree(page, target) if page.is_dir() else shutil.copy(page, target)
     _fetch(source / "vendor", RELEASES[release][1])
+    for file in source.rglob("*"):
+        os.utime(file, (epoch(), epoch()))
 
 
 def _fetch(folder: Path, python: str) -> None:
