@@ -1,9 +1,9 @@
 """Ip sets on paper: names, sizes, prefixes, messages and the text that boot loads."""
 
-from ipaddress import IPv4Address, IPv6Address, ip_network, summarize_address_range
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network, summarize_address_range
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyroute2.netlink.nfnetlink.ipset import ipset_msg
 
@@ -61,21 +61,34 @@ def test_ranges_become_prefixes_and_back(family: Family) -> None:
     holds()
 
 
+def _halved(network: IPv4Network | IPv6Network) -> list[IPv4Network | IPv6Network]:
+    return [network] if network.prefixlen else [*network.subnets()]
+
+
 @pytest.mark.parametrize("family", list(Family), ids=str)
 def test_prefixes_are_the_fewest(family: Family) -> None:
-    """The standard library summarises each range into the same prefixes, but for /0, which ip sets lack."""
+    """The standard library summarises each range into the same prefixes, but for /0, which is two halves."""
 
+    everything = frozenset({bytes(family.width) + b"\xff" * family.width})
+
+    @example(everything)
     @given(spans(family))
     def holds(found: frozenset[bytes]) -> None:
         kind = IPv4Address if family is Family.IPV4 else IPv6Address
-        expected = {
-            network.network_address.packed + bytes([network.prefixlen])
+        networks = [
+            network
             for span in found
             for network in summarize_address_range(
                 kind(span[: family.width]),
                 kind(span[family.width :]),
             )
-        }
+        ]
+        halved = [half for network in networks for half in _halved(network)]
+            half
+            for network in networks
+            for half in (network.subnets() if not network.prefixlen else [network])
+        ]
+        expected = {network.network_address.packed + bytes([network.prefixlen]) for network in halved}
         assert expected == entries(ranges(family, found))
 
     holds()
