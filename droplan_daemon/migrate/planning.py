@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from .places import Container
     from .search import Crontab, Found
 
-CONFIG, TOKEN = Path("/etc/droplan/droplan.toml"), Path("/etc/droplan/token")
+CONFIG = Path("/etc/droplan/droplan.toml")
+BESIDE = "token"
+"""The token's file, in the same folder."""
 
 DISABLED = ".disabled~"
 """Ends the name of a file that cron and systemd then ignore: Debian's cron takes no dot in a name, and
@@ -176,37 +178,48 @@ class Migration:
 
 
 def migration(
-    found: "Found", kernel: "Mapping[str, Leftovers]", backend: str, token_file: Path = TOKEN
+    found: "Found",
+    kernel: "Mapping[str, Leftovers]",
+    backend: str,
+    config: Path = CONFIG,
+    token_file: Path | None = None,
 ) -> Migration:
     """What to do; `kernel` is what each variant of iptables holds, `backend` what the new rules go into.
 
-    An empty `backend` leaves the kernel out: another machine's disk is looked at.
+    An empty `backend` leaves the kernel out: another machine's disk is looked at. `token_file` is how the
+    configuration names the token's file, when that is not where it is written.
     """
     old = {variant: left for variant, left in kernel.items() if left}
     if not (found.told or found.crontabs or found.units or found.containers or found.rules or old):
         return Migration(cautions=tuple(_doubts(kernel)))
     steps = (
-        *_token(found),
-        *_config(found, token_file),
+        *_token(found, config),
+        *_config(found, config, token_file or config.with_name(BESIDE)),
         *_stopping(found),
         *(_kernel(old, backend) if backend else ()),
         *(CleanRules(path, left) for path, left in found.rules),
     )
     done = all(isinstance(step, Commit) for step in steps)  # only what a daemon does in any case
-    sources = tuple(dict.fromkeys(str(told.origin) for told in found.told))
-    return Migration(() if done else steps, (*_cautions(found), *_doubts(kernel)), sources)
+    cautions = (*_cautions(found, config), *_doubts(kernel))
+    return Migration(() if done else steps, cautions, tuple(dict.fromkeys(_sources(found, old))))
 
 
-def _token(found: "Found") -> "Iterator[Step]":
+def _sources(found: "Found", old: "Mapping[str, Leftovers]") -> "Iterator[str]":
+    yield from (str(told.origin) for told in found.told)
+    yield from (str(path) for path, _ in found.rules)
+    yield from (f"{', '.join(left.chains)} of {variant}" for variant, left in old.items())
+
+
+def _token(found: "Found", config: Path) -> "Iterator[Step]":
     token = leading(found).token or found.given
     if token is not None and found.token is None:
-        yield WriteToken(TOKEN, token)
+        yield WriteToken(config.with_name(BESIDE), token)
 
 
-def _config(found: "Found", token_file: Path) -> "Iterator[Step]":
+def _config(found: "Found", config: Path, token_file: Path) -> "Iterator[Step]":
     text = configuration(leading(found), token_file)
     if found.config is None or _says_less(found.config, text):
-        yield WriteConfig(CONFIG, text, replaces=found.config is not None)
+        yield WriteConfig(config, text, replaces=found.config is not None)
 
 
 def _stopping(found: "Found") -> "Iterator[Step]":
@@ -234,7 +247,7 @@ def leading(found: "Found") -> Told:
     return next((told for told in found.told if told.token), found.told[0] if found.told else Told())
 
 
-def configuration(told: Told, token_file: Path = TOKEN) -> str:
+def configuration(told: Told, token_file: Path) -> str:
     """The file that says what the old program was told."""
     lines = [
         "# What the old droplan was told, in the words of the new one (droplan migrate).",
@@ -258,13 +271,13 @@ def configuration(told: Told, token_file: Path = TOKEN) -> str:
 _DAY = 86_400
 
 
-def difference(found: "Found") -> str:
+def difference(found: "Found", config: Path = CONFIG) -> str:
     """What the present configuration says otherwise than the old program was told; empty: nothing."""
-    text = configuration(leading(found))
+    text = configuration(leading(found), config.with_name(BESIDE))
     if found.config is None or not found.told or _meaning(found.config) == _meaning(text):
         return ""
     lines = difflib.unified_diff(
-        found.config.splitlines(), text.splitlines(), str(CONFIG), "as the old droplan was told", lineterm=""
+        found.config.splitlines(), text.splitlines(), str(config), "as the old droplan was told", lineterm=""
     )
     return "\n".join(lines)
 
@@ -286,15 +299,16 @@ def _meaning(text: str) -> "dict[str, dict[str, object]] | None":
     return found if all(isinstance(table, dict) for table in found.values()) else None
 
 
-def _cautions(found: "Found") -> "Iterator[str]":
+def _cautions(found: "Found", config: Path) -> "Iterator[str]":
     for told in found.told:
         for name in told.unknown:
-            yield f"{told.origin} takes {name} from a command, which is not run: set it in {CONFIG} yourself"
+            yield f"{told.origin} takes {name} from a command, which is not run: set it in {config} yourself"
     yield from _conflicts(found.told)
     if found.token and any(told.token and told.token != found.token for told in found.told):
-        yield f"{TOKEN} holds another token than the old droplan was given; it is left as it is"
+        yield f"{config.with_name(BESIDE)} is not the token that the old droplan had; it is left as it is"
     if not (found.token or found.given or leading(found).token):
-        yield f"there is no token: write one to {TOKEN}, or start again with DO_KEY in the environment"
+        place = config.with_name(BESIDE)
+        yield f"there is no token: write one to {place}, or start again with DO_KEY in the environment"
     if found.token is None and found.crontabs:
         yield "the token stood in a file that others may have read: make a new one, and put it into its place"
     if found.firewalld:

@@ -16,7 +16,6 @@ from . import chains, cron, places
 from .runs import told
 
 _LONGEST = 1 << 20
-CONFIG, TOKEN = Path("etc/droplan/droplan.toml"), Path("etc/droplan/token")
 _CRON_FOLDER = Path("etc/cron.d")
 # Debian's place for `crontab -e` of root, CentOS's, and the file with a user in each line.
 _CRONTABS = (Path("var/spool/cron/crontabs/root"), Path("var/spool/cron/root"), Path("etc/crontab"))
@@ -69,21 +68,21 @@ class Found:
     firewalld: bool = False
 
 
-def search(root: Path, environ: Mapping[str, str]) -> Found:
-    """Look below `root`; `environ` may tell what the files do not."""
+def search(root: Path, environ: Mapping[str, str], config: Path) -> Found:
+    """Look below `root`; `environ` may tell what the files do not. `config` is the new program's."""
     looking = _Looking(root)
     crontabs, from_cron = looking.crontabs()
     units, from_units = looking.units()
     containers, from_containers = looking.containers()
     said = [*from_cron, *from_units, *from_containers] or looking.script()
-    token, given = (looking.text(TOKEN) or "").strip(), environ.get("DO_KEY", "").strip()
+    token, given = (looking.text(config.with_name("token")) or "").strip(), environ.get("DO_KEY", "").strip()
     return Found(
         told=tuple(said),
         crontabs=tuple(crontabs),
         units=tuple(units),
         containers=tuple(containers),
         rules=tuple(looking.rules()),
-        config=looking.text(CONFIG),
+        config=looking.text(config),
         token=Token(token) if token else None,
         given=Token(given) if given else None,
         firewalld=(root / _FIREWALLD).is_symlink(),
@@ -111,7 +110,7 @@ class _Looking:
     def text(self, place: Path) -> str | None:
         """The text of a file of bounded size; None when there is none that can be read."""
         try:
-            number = os.open(self._root / place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            number = os.open(self._root / str(place).lstrip("/"), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except (OSError, ValueError):
             return None
         with os.fdopen(number, "rb", closefd=False) as file:
