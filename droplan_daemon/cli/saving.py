@@ -4,13 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from droplan_daemon.errors import StoreFailed
-from droplan_daemon.persist import layout
-from droplan_daemon.persist.keeper import IptablesKeeper, Result
-from droplan_daemon.persist.tools import of_variant
+from droplan_daemon.persist.keeper import Result
 from droplan_daemon.plaintext import escape
-from droplan_daemon.settings import IptablesSave, PersistSettings
 
 from . import output, wiring
+from .keeping import keeper
 
 if TYPE_CHECKING:
     import argparse
@@ -36,23 +34,6 @@ json: ok, dry_run, files (path, result, note, backup)
 def add_arguments(parser: "argparse.ArgumentParser") -> None:
     """What `save` takes."""
     parser.add_argument("--dry-run", action="store_true", help="say what would be saved, and write nothing")
-
-
-def keeper(wanted: PersistSettings, variant: str = "", *, asked: bool = False) -> IptablesKeeper | None:
-    """The Keeper for these settings; None: nothing is to be saved. `asked`: a person wants it now.
-
-    `variant` is the kind of iptables that holds the rules (`nft`, `legacy`; empty: the host's own choice).
-    """
-    if wanted.iptables_save is IptablesSave.OFF and not asked:
-        return None
-    there = frozenset(sign for sign in layout.SIGNS if sign.exists())
-    base = layout.restored(there)
-    strict = bool(base)
-    if not base and (wanted.iptables_save is IptablesSave.ALWAYS or asked):
-        base = layout.customary(there)
-    files = layout.chosen(base, wanted.rules_v4, wanted.rules_v6, wanted.ipsets)
-    always = wanted.iptables_save is IptablesSave.ALWAYS
-    return IptablesKeeper(files, of_variant(variant), strict=strict and not always) if files else None
 
 
 def run(args: "argparse.Namespace") -> int:

@@ -28,14 +28,14 @@ from droplan_daemon.policy.uses import may_be_managed, needs_networks
 from droplan_daemon.policy.warnings import everywhere, warnings
 from droplan_daemon.reconcile import Cycle
 from droplan_daemon.safety import unread
-from droplan_daemon.settings import Settings, SourceKind, load
+from droplan_daemon.settings import IptablesSave, Settings, SourceKind, load
 from droplan_daemon.sources.file import FileSource, changes
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator
 
-    from droplan_daemon.effects import Backend, Connections
+    from droplan_daemon.effects import Backend, Connections, Keeper
     from droplan_daemon.model.checkpoint import Checkpoint
     from droplan_daemon.model.fleet import Droplet, Fleet
     from droplan_daemon.model.policy import Policy
@@ -111,7 +111,7 @@ def parts(settings: Settings, kernel: "Backend", known: "Fleet | None" = None) -
         await source.aclose()
         await finder.aclose()
 
-    keeping = Keeping(store(settings), finder, CLOCK, boot_id())
+    keeping = Keeping(store(settings), finder, CLOCK, boot_id(), _keeper(settings, kernel))
     cycle = Cycle(settings.policy, source, finder, kernel, keeping=keeping)
     return Parts(cycle, settings.source.interval, watch, close, settings.warnings)
 
@@ -130,6 +130,16 @@ def _source(settings: Settings, known: "Fleet | None") -> "DigitalOcean | FileSo
         want_networks=needs_networks(settings.policy),
         known=known,
     )
+
+
+def _keeper(settings: Settings, kernel: "Backend") -> "Keeper | None":
+    """What saves the host's iptables rules after a change; None: nothing does."""
+    wanted = settings.persist.iptables_save
+    if wanted is IptablesSave.OFF or (wanted is IptablesSave.AUTO and kernel.name != "iptables"):
+        return None
+    from .keeping import keeper
+
+    return keeper(settings.persist, getattr(kernel, "variant", ""))
 
 
 def _finder(settings: Settings) -> "DropletFinder":

@@ -10,7 +10,21 @@ from droplan_daemon import __version__
 if TYPE_CHECKING:
     from tests.cli.conftest import Droplan
 
-COMMANDS = ("run", "once", "plan", "show", "check", "status", "peers", "explain", "matrix", "flush", "lab")
+COMMANDS = (
+    "run",
+    "once",
+    "plan",
+    "show",
+    "check",
+    "status",
+    "peers",
+    "explain",
+    "matrix",
+    "flush",
+    "save",
+    "migrate",
+    "lab",
+)
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
