@@ -93,7 +93,10 @@ class IpSets:
     def _headers(self) -> "tuple[wire.Header, ...]":
         self._greet()
         bodies = self._socket.listing(wire.ask_headers())
-        found = [header for body in bodies if (header := wire.read_header(body))]
+        try:
+            found = [header for body in bodies if (header := wire.read_header(body))]
+        except ValueError as error:
+            raise _garbled() from error
         ours = tuple(header for header in found if header.name.startswith((IN_FORCE, SPARE)))
         self._spares = {header.name for header in ours if ruleset_name(header.name) is None}
         self._looked = True
@@ -112,7 +115,7 @@ class IpSets:
             except (ListingChangedError, _ShortReadError):
                 continue
             except ValueError as error:
-                raise CommitUnknown("the kernel's ip sets could not be read", reason="garbled") from error
+                raise _garbled() from error
         raise CommitConflict("the ip sets kept changing while they were read")
 
     def prepare(
@@ -255,6 +258,10 @@ class IpSets:
             left = self._socket.tell([item.command for item in left])
         self._looked = self._looked and not left
         _raise_first(left)
+
+
+def _garbled() -> CommitUnknown:
+    return CommitUnknown("the kernel's ip sets could not be read", reason="garbled")
 
 
 def _raise_first(refused: "Sequence[Refused]") -> None:

@@ -63,7 +63,8 @@ class Refused:
             )
         if self.number in _MOVED:
             return CommitConflict(f"the ip set {self.command.name} changed since it was read")
-        message = f"the kernel refused a change of the ip set {self.command.name}: {self.words}"
+        what = f"a change of the ip set {self.command.name}" if self.command.name else "to list ip sets"
+        message = f"the kernel refused {what}: {self.words}"
         return CommitRejected(message, errno=self.number)
 
     @property
