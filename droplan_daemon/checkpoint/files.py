@@ -87,15 +87,18 @@ class StateFiles:
             try:
                 body = unseal_json(read_whole(path), codec.VERSION)
             except StoreFailed as error:
-                rejected.append(_named(path, error))
+                if error.reason != "missing" or path == self._checkpoints[0] or rejected:
+                    rejected.append(_named(path, error))  # a first save has no generation before it
             else:
                 found.append((codec.number_of(body), path, body))
         found.sort(key=lambda generation: -generation[0])
         for _, path, body in found:
             try:
-                return Recovered(codec.decode(body), _worth_telling(rejected))
+                checkpoint = codec.decode(body)
             except StoreFailed as error:
                 rejected.append(_named(path, error))
+            else:
+                return Recovered(checkpoint, tuple(rejected))
         raise _nothing(rejected)
 
     def latest(self) -> int:
@@ -194,11 +197,6 @@ def _named(path: "Path", error: StoreFailed) -> StoreFailed:
     told = str(error)
     sentence = told if told.startswith(str(path)) else f"{path}: {told}"
     return StoreFailed(sentence, errno=error.errno, reason=error.reason)
-
-
-def _worth_telling(rejected: list[StoreFailed]) -> tuple[StoreFailed, ...]:
-    """Without the previous generation that a first save does not have."""
-    return tuple(error for error in rejected if error.reason != "missing" or len(rejected) > 1)
 
 
 def _nothing(rejected: list[StoreFailed]) -> StoreFailed:
