@@ -33,18 +33,20 @@ if TYPE_CHECKING:
 
     from droplan_daemon.effects import Observation
     from droplan_daemon.lab.account import LabDroplet
+    from droplan_daemon.lab.messages import Application, Request, Response
     from tests.conftest import Namespace
 
 CANARY = "dop_v1_" + "c0ffee17" * 8
 NOBODY = 65534
 PACKAGES = Path(__file__).resolve().parents[2]
+DROPLETS = "/v2/droplets"
 PROGRAM = (sys.executable, "-m", "droplan_daemon")
 
 # So many that pacing never stretches the interval of a test.
 PLENTY = Limits(hourly=10_000_000, burst=10_000_000)
 
 
-def until(there: "Callable[[], object]", seconds: float = 15.0, what: str = "") -> None:
+def until(there: "Callable[[], object]", seconds: float = 30.0, what: str = "") -> None:
     """Look every 10 ms; fail after `seconds`."""
     end = time.monotonic() + seconds
     while not there():
@@ -90,20 +92,25 @@ class Running:
         """The STATUS told last."""
         return (self.told("STATUS") or [""])[-1]
 
-    def ready(self, times: int = 1, seconds: float = 15.0) -> None:
+    def ready(self, times: int = 1, seconds: float = 30.0) -> None:
         """Wait until READY was told so often."""
         until(lambda: len(self.told("READY")) >= times or self.process.poll() is not None, seconds, "READY")
         assert len(self.told("READY")) >= times, "\n".join(self.log)
 
-    def says(self, word: str, seconds: float = 15.0) -> None:
+    def says(self, word: str, seconds: float = 30.0) -> None:
         """Wait until STATUS has this."""
         until(lambda: word in self.status, seconds, f"STATUS with {word!r}, not {self.status!r}")
 
-    def logs(self, word: str, seconds: float = 15.0) -> None:
+    def logs(self, word: str, seconds: float = 30.0) -> None:
         """Wait for a line with this event."""
         until(lambda: self.lines(word), seconds, f"{word} in the log")
 
-    def end(self, number: int, seconds: float = 5.0) -> int:
+    def fed(self, times: int = 1) -> None:
+        """Wait for so many more signs of life."""
+        enough = len(self.told("WATCHDOG")) + times
+        until(lambda: len(self.told("WATCHDOG")) >= enough, what="WATCHDOG")
+
+    def end(self, number: int, seconds: float = 30.0) -> int:
         """Send a signal and wait for the end; the exit code."""
         self.process.send_signal(number)
         return self.process.wait(seconds)
@@ -129,6 +136,18 @@ class Running:
             self.notes.append(Note(time.monotonic(), {key: value for key, _, value in pairs}))
 
 
+class Overheard:
+    """An Application, and the paths that it was asked for."""
+
+    def __init__(self, application: "Application") -> None:
+        self.paths: list[str] = []
+        self._application = application
+
+    def answer(self, request: "Request") -> "Response":
+        self.paths.append(request.path)
+        return self._application.answer(request)
+
+
 class Machine:
     """The Droplet `web-1`, with three peers in its VPC and a stranger in another."""
 
@@ -144,6 +163,7 @@ class Machine:
         self.world.add_droplet("mysql-1", vpc=self.vpc.id)
         self.world.add_droplet("far-1", vpc=away.id)
         self.cloud = DigitalOcean(self.world, limiter=Limiter(PLENTY))
+        self.api = Overheard(self.cloud)
         self.metadata = Metadata(self.world, fixed(self.own.id))
         self.token_file = folder / "token"
         self.config = folder / "droplan.toml"
@@ -157,7 +177,7 @@ class Machine:
         self.ca_file = str(authority.write(self.folder / "ca.pem"))
         listening = self.namespace.call(socket.create_server, ("127.0.0.1", 0))
         asked = self.namespace.call(socket.create_server, ("169.254.169.254", 80))
-        api = LabServer(self.cloud, sock=listening, tls=authority.server())
+        api = LabServer(self.api, sock=listening, tls=authority.server())
         self._stack.enter_context(serving(api, LabServer(self.metadata, sock=asked)))
         self.url = api.url
         self.tokens({CANARY: FULL})
@@ -244,6 +264,11 @@ class Machine:
         running = Running(process, notes, self.folder / log)
         self._stack.callback(running.close)
         return running
+
+    def polled(self, times: int = 1) -> None:
+        """Wait for so many more polls to begin."""
+        most = self.api.paths.count(DROPLETS) + times
+        until(lambda: self.api.paths.count(DROPLETS) >= most, 60, f"{times} more polls")
 
     def observe(self) -> "Observation":
         """What the kernel of this namespace holds."""

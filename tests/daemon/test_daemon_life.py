@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kernel
 
+AT_ONCE = 10.0
+"""Seconds: long for a busy machine, and less than any poll may last."""
+
 
 def test_ready_comes_after_the_rules(machine: "Machine") -> None:
     """When READY arrives, the kernel holds the peers already, and the status says who and on what budget."""
@@ -39,13 +42,11 @@ def test_no_ready_without_an_answer(machine: "Machine") -> None:
 
 
 def test_sigterm_ends_it_and_the_rules_stand(machine: "Machine") -> None:
-    """Exit 0 within two seconds, STOPPING told, the same table as before."""
+    """Exit 0, STOPPING told, the same table as before."""
     running = machine.start()
     running.ready()
     before = machine.observe()
-    begun = time.monotonic()
     assert 0 == running.end(signal.SIGTERM)
-    assert time.monotonic() - begun < 2
     after = machine.observe()
     assert (before.ruleset, before.generation) == (after.ruleset, after.generation)
     assert ["1"] == running.told("STOPPING")
@@ -57,10 +58,8 @@ def test_sigterm_does_not_wait_for_a_silent_api(machine: "Machine") -> None:
     running = machine.start()
     running.ready()
     machine.cloud.faults.add(Fault(Deliver(BlackHole())))
-    time.sleep(1)  # long enough for the next poll to hang
-    begun = time.monotonic()
-    assert 0 == running.end(signal.SIGTERM)
-    assert time.monotonic() - begun < 2
+    machine.polled()
+    assert 0 == running.end(signal.SIGTERM, AT_ONCE)
     assert machine.addresses(*PEERS) == machine.peers
 
 
@@ -81,8 +80,8 @@ def test_the_same_world_again_writes_nothing(machine: "Machine") -> None:
     running = machine.start()
     running.ready()
     generation, lines, spent = machine.generation, len(running.log), running.told("STATUS")[-1]
-    time.sleep(2)
-    assert running.status != spent  # it did go on polling
+    machine.polled(12)  # a poll is two requests or three
+    until(lambda: running.status != spent)
     assert (generation, lines) == (machine.generation, len(running.log))
 
 
@@ -156,7 +155,7 @@ def test_state_that_cannot_be_kept_is_no_trouble(machine: "Machine") -> None:
     folders = {"STATE_DIRECTORY": f"{blocked}/state", "RUNTIME_DIRECTORY": f"{blocked}/run"}
     running = machine.start(environ=folders)
     running.ready()
-    time.sleep(1)  # some more cycles
+    machine.polled(6)  # some more cycles
     assert machine.addresses(*PEERS) == machine.peers
     assert [1, 1] == [len(running.lines(f"{name}.write.failed")) for name in ("state", "status")]
 

@@ -1,6 +1,5 @@
 """The real daemon in trouble: peers stay, it is told once, and it passes."""
 
-import itertools
 import json
 import signal
 import socket
@@ -40,7 +39,8 @@ def test_an_api_in_trouble_takes_nobody_away(machine: "Machine", effect: "Effect
     machine.cloud.faults.add(Fault(effect))
     machine.world.destroy_droplet(machine.droplet("mysql-1").id)
     running.logs(event)
-    time.sleep(4)  # two more failures at least
+    due = machine.status["next_poll_at"]
+    until(lambda: machine.status["next_poll_at"] != due)  # it failed once more
     assert (generation, 1) == (machine.generation, len(running.lines(event)))
     assert "now failing" in running.status
     machine.cloud.faults.clear()
@@ -53,14 +53,13 @@ def test_an_api_in_trouble_takes_nobody_away(machine: "Machine", effect: "Effect
 
 def test_a_silent_api_starves_no_watchdog(machine: "Machine") -> None:
     """While an answer does not come, the loop goes round and says so, and the peers stay."""
-    running = machine.start(environ={"WATCHDOG_USEC": "2000000"})
+    running = machine.start(environ={"WATCHDOG_USEC": "1000000"})
     running.ready()
     generation = machine.generation
     machine.cloud.faults.add(Fault(Deliver(BlackHole())))
-    time.sleep(4)
-    pings = [note.at for note in running.notes if "WATCHDOG" in note.fields]
-    gaps = [later - earlier for earlier, later in itertools.pairwise(pings)]
-    assert max(*gaps, time.monotonic() - pings[-1]) < 2
+    machine.polled()
+    running.fed(times=4)
+    assert [] == running.lines("api.fetch.failed")  # nor has the poll ended meanwhile
     assert (generation, machine.addresses(*PEERS)) == (machine.generation, machine.peers)
 
 
@@ -147,7 +146,7 @@ def _states(running: "Running") -> list[str]:
 
 
 def test_a_changed_file_is_a_changed_fleet(machine: "Machine") -> None:
-    """With a file as Source, whoever is written into it is let in within a second and a half."""
+    """With a file as Source, whoever is written into it is let in long before the next look is due."""
     fleet = machine.folder / "fleet.json"
     fleet.write_text(_listing("10.10.0.3", "10.10.0.50"))
     machine.write(source=f'kind = "file"\npath = "{fleet}"', interval="1h")
@@ -156,10 +155,8 @@ def test_a_changed_file_is_a_changed_fleet(machine: "Machine") -> None:
     assert {"10.10.0.50"} == machine.peers
     fresh = machine.folder / "fleet.json.new"
     fresh.write_text(_listing("10.10.0.3", "10.10.0.50", "10.10.0.51"))
-    begun = time.monotonic()
     fresh.rename(fleet)
     until(lambda: machine.peers == {"10.10.0.50", "10.10.0.51"})
-    assert time.monotonic() - begun < 2.5  # 1.5 s, and a second for a busy machine
     fleet.write_text("{}")
     running.logs("api.snapshot.rejected")
     assert {"10.10.0.50", "10.10.0.51"} == machine.peers
