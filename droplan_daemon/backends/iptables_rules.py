@@ -162,6 +162,8 @@ def rule(found: "Sequence[Line]", family: "Family | None") -> "Rule":
     Raises UnfitError. What the lines say beyond it shows when the Rule is written again.
     """
     line = found[0]
+    if line.range:
+        raise UnfitError("addresses in a rule that should name a set")
     _, name = place_of(line)
     matches = tuple(_matches(line, found, family))
     if line.target == "LOG":

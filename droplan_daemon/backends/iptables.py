@@ -1,0 +1,241 @@
+"""The iptables backend: our chains in the filter tables of both families, members in ip sets.
+
+Laws:
+1. Chains, rules, policies and counters of others are never touched; a chain that has a name of ours and
+   is somebody else's is refused.
+2. Each family changes in one commit of the kernel: one run of iptables-restore per change of the rules,
+   none where only members differ (two, where members that rules see change with the rules).
+3. Nobody who may come in before and after a change is shut out in between, nobody else let in: new
+   sets stand before the rules that name them, old ones go after.
+4. iptables counts no generations: ours is a digest of what is ours. A commit that changes rules looks
+   again before it writes; one that changes members looks at the sets.
+
+A family that this machine has no program for (or no IPv6 at all) is left out, and said so: what was
+committed last is taken for what it holds.
+"""
+
+from dataclasses import dataclass, replace
+from errno import EINVAL
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from droplan_daemon.apply import apply
+from droplan_daemon.effects import Generation, Observation
+from droplan_daemon.errors import CommitConflict, CommitRejected, DroplanError, Refusal
+from droplan_daemon.model.addresses import Family
+from droplan_daemon.model.ruleset import AddressSet, Ruleset
+
+from . import iptables_plain as plain
+from .ipset_shape import kernel_name, spare_name
+from .ipset_text import render as render_sets
+from .iptables_decode import decode
+from .iptables_encode import encode
+from .iptables_names import BUILT_IN
+from .iptables_program import Program, family_is_on
+from .iptables_rules import UnfitError
+from .iptables_text import Saved, changes, packets, saved, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from droplan_daemon.model.plan import Plan
+
+    from .ipset import IpSets
+    from .iptables_encode import Table
+
+_PROGRAM = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was there at one look; `sets` are ip sets, and `sizes` their numbers of entries."""
+
+    tables: dict[Family, Saved]
+    sets: dict[str, AddressSet]
+    sizes: dict[str, int | None]
+    generation: Generation
+
+
+class IptablesBackend:
+    """iptables and ip sets of this network namespace. Blocking; for one thread at a time.
+
+    `variant`: `nft`, `legacy`, or None for what `iptables` is here. `deadline`, in seconds, is for
+    answers of the kernel and for the lock of iptables. `take_over`: chains with our names are ours
+    whoever wrote them.
+    """
+
+    name = "iptables"
+
+    def __init__(
+        self,
+        variant: str | None = None,
+        *,
+        ipset: bool = True,
+        deadline: float = 5.0,
+        take_over: bool = False,
+    ) -> None:
+        self._programs = {family: Program(family, variant, deadline) for family in Family}
+        self._ipset = ipset
+        self._deadline = deadline
+        self._take_over = take_over
+        self._sets: IpSets | None = None
+        self._left_out: dict[Family, Saved] = {}
+        self._seen: _Seen | None = None
+
+    def close(self) -> None:
+        """Close the socket; rules and sets stay."""
+        if self._sets:
+            self._sets.close()
+
+    def cautions(self) -> tuple[str, ...]:
+        """What a person should know: a family that is left out though packets of it may come."""
+        missing = [family for family in Family if not self._programs[family].present]
+        return tuple(
+            f"IPv{family.value}: there is no program of iptables for it, so it is not filtered"
+            for family in missing
+            if family is Family.IPV4 or family_is_on(family)
+        )
+
+    def generation(self) -> Generation:
+        """A digest of our rules in both families and of our sets; some milliseconds."""
+        return self._look().generation
+
+    def observe(self) -> Observation:
+        """What the kernel holds of ours, with packet counters. Raises Refusal for a stranger's chain."""
+        seen = self._seen = self._look()
+        counters: dict[tuple[str, str], int] = {}
+        for table in seen.tables.values():
+            for key, number in packets(table):
+                counters[key] = counters.get(key, 0) + number
+        return Observation(self._ruleset(seen), seen.generation, counters)
+
+    def commit(self, plan: "Plan", at: Generation) -> None:
+        """All of the Plan or nothing (of each family), if the generation is still `at`."""
+        seen = self._seen if self._seen and self._seen.generation == at else self._look()
+        if seen.generation != at:
+            raise CommitConflict("the rules of iptables changed since they were read")
+        desired = apply(plan, self._ruleset(seen))
+        if plan:
+            self._seen = None
+            self._become(desired, seen)
+
+    def script(self, ruleset: Ruleset) -> str:
+        """The body of the boot script: sets, then the rules of each family. PURE."""
+        tables = self._tables(ruleset)
+        sets = render_sets(ruleset.sets) if self._ipset else ""
+        parts = ("ipset", sets), *((_PROGRAM[family], whole(tables[family])) for family in Family)
+        return "".join(f"#: {name}\n{text}" for name, text in parts)
+
+    def _look(self) -> _Seen:
+        tables = {family: self._read(family) for family in Family}
+        used = self._ipset or _kernel_has_sets()
+        sizes = self._sizes() if used else {}
+        sets = self._ip_sets().observe() if used else {}
+        ours = tuple((family, *found.table.items()) for family, found in tables.items())
+        return _Seen(tables, sets, sizes, hash((ours, *sets.values())) & 0x7FFF_FFFF_FFFF_FFFF)
+
+    def _sizes(self) -> dict[str, int | None]:
+        return {header.name: header.count for header in self._ip_sets().headers()}
+
+    def _read(self, family: Family) -> Saved:
+        program = self._programs[family]
+        if program.present or family is Family.IPV4:
+            return saved(program.save())
+        return self._left_out.get(family, Saved())
+
+    def _ruleset(self, seen: _Seen) -> Ruleset | None:
+        strangers = frozenset[str]().union(*(table.strangers for table in seen.tables.values()))
+        if strangers and not self._take_over:
+            names = ", ".join(sorted(strangers))
+            message = (
+                f"iptables holds chains with names of droplan's that droplan did not write: {names}; `droplan "
+                f"migrate` takes over those of the old droplan, any other must be renamed or removed"
+            )
+            raise Refusal(message, reason="foreign_chain")
+        tables = {family: found.table for family, found in seen.tables.items()}
+        if self._ipset:
+            return decode(tables, seen.sets)
+        found = plain.decode(tables)
+        if not seen.sets:
+            return found
+        return replace(found or Ruleset(), flags=frozenset({"ip sets"}))
+
+    def _tables(self, ruleset: Ruleset | None) -> "dict[Family, Table]":
+        if ruleset is None:
+            return {family: dict.fromkeys(BUILT_IN, ()) for family in Family}
+        try:
+            tables = encode(ruleset)
+            return tables if self._ipset else plain.expand(tables, ruleset.sets)
+        except UnfitError as error:
+            raise CommitRejected(str(error), errno=EINVAL) from error
+
+    def _become(self, desired: Ruleset | None, seen: _Seen) -> None:
+        tables = self._tables(desired)
+        structural = any(changes(seen.tables[family], tables[family]) for family in Family)
+        if structural:
+            moved = self._look().generation != seen.generation
+        else:
+            moved = self._ipset and self._sizes() != seen.sizes
+        if moved:
+            raise CommitConflict("the rules of iptables changed since they were read")
+        if not self._ipset:
+            self._write(seen.tables, tables)
+            if seen.sets:
+                self._ip_sets().retire(seen.sets, {})
+            return
+        sets, after = self._ip_sets(), desired.sets if desired else {}
+        beside = sets.prepare(seen.sets, after, rules_change=structural) if after else frozenset()
+        if structural or beside:
+            self._write(seen.tables, _renamed(tables, beside))
+        if beside:
+            sets.settle(beside, after)
+            self._write({family: self._read(family) for family in Family}, tables)
+        if structural or beside or seen.sets.keys() - after.keys():
+            sets.retire(seen.sets, after)
+
+    def _write(self, before: "Mapping[Family, Saved]", after: "Mapping[Family, Table]") -> None:
+        """Both families; when the second cannot be written, the first is made what it was."""
+        done: list[Family] = []
+        for family in Family:
+            text = changes(before[family], after[family])
+            program = self._programs[family]
+            if not program.present and family is not Family.IPV4:
+                self._left_out[family] = Saved(after[family])
+            elif text:
+                try:
+                    program.restore(text)
+                except DroplanError:
+                    self._undo(done, before, after)
+                    raise
+                done.append(family)
+
+    def _undo(
+        self, done: list[Family], before: "Mapping[Family, Saved]", after: "Mapping[Family, Table]"
+    ) -> None:
+        for family in done:
+            whole_again = replace(before[family], table=after[family])
+            self._programs[family].restore(changes(whole_again, before[family].table))
+
+    def _ip_sets(self) -> "IpSets":
+        if self._sets is None:
+            from .ipset import IpSets  # noqa: PLC0415 - pyroute2, for those who use it
+
+            self._sets = IpSets(self._deadline)
+        return self._sets
+
+
+def _renamed(tables: "Mapping[Family, Table]", beside: frozenset[str]) -> "dict[Family, Table]":
+    """The tables with spares in place of these sets."""
+    names = {kernel_name(name): spare_name(name) for name in beside}
+    return {
+        family: {
+            chain: tuple(replace(line, set=names.get(line.set, line.set)) if line else None for line in lines)
+            for chain, lines in table.items()
+        }
+        for family, table in tables.items()
+    }
+
+
+def _kernel_has_sets() -> bool:
+    """Whether there can be any ip set: to ask would load the module."""
+    return Path("/sys/module/ip_set").is_dir()
