@@ -36,8 +36,9 @@ from tests.kernel.probes import CHECKSUM_AT, OTHER, message, number_of
 from tests.worlds import OWN_SEAT, SEATS, STRANGERS, Seat
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from droplan_daemon.backends.iptables import IptablesBackend
     from droplan_daemon.lab.netns import Namespace
     from droplan_daemon.model.ruleset import Ruleset
 
@@ -160,7 +161,8 @@ class Crossroads:
     """A context manager; leaving it removes everything."""
 
     topology: Topology = field(default_factory=Topology)
-    _kernel: NftBackend = field(init=False)
+    backend: "Callable[[], NftBackend | IptablesBackend]" = NftBackend
+    _kernel: "NftBackend | IptablesBackend" = field(init=False)
     _conntrack: socket.socket = field(init=False)
     _senders: dict[tuple[object, ...], socket.socket] = field(default_factory=dict)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
@@ -195,7 +197,7 @@ class Crossroads:
             made.call(_switch)
             made.call(_ip, *_settled(machine.name))
         self.host.call(subprocess.run, ["nft", "-f", "-"], input=_NAT, text=True, check=True)
-        self._kernel = self.host.call(NftBackend)
+        self._kernel = self.host.call(self.backend)
         self._conntrack = self.host.call(socket.socket, socket.AF_NETLINK, socket.SOCK_RAW, 12)
         for name in self.topology.machines:
             for family in Family:

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from droplan_daemon.backends.iptables import IptablesBackend
+from droplan_daemon.backends.nft import NftBackend
 from droplan_daemon.errors import NotPermitted
 from droplan_daemon.model.addresses import Family
 from droplan_daemon.model.fleet import Fleet, InterfaceKind
@@ -24,11 +26,14 @@ from tests.meaning import passes
 from tests.worlds import EDGES, fleets, hosts, own, policies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.worlds import Seat
 
 CASES = 3_000 if os.environ.get("DROPLAN_TEST_FULL") else 300
+SHARE = CASES // 10
+"""For a backend whose renderings of one Ruleset the first backend's packets have judged already."""
+
 PACKETS = 40
 
 pytestmark = pytest.mark.kernel
@@ -135,10 +140,24 @@ def cases(draw: st.DrawFn) -> tuple[Policy, list[Probe]]:
     return policy, sent
 
 
-@pytest.fixture
-def crossroads() -> "Iterator[Crossroads]":
+def _iptables(variant: str, *, ipset: bool) -> "Callable[[], IptablesBackend]":
+    return lambda: IptablesBackend(variant, ipset=ipset)
+
+
+BACKENDS = {
+    "nftables": (NftBackend, CASES),
+    "iptables-nft": (_iptables("nft", ipset=True), SHARE),
+    "iptables-nft, no ipset": (_iptables("nft", ipset=False), SHARE),
+    "iptables-legacy": (_iptables("legacy", ipset=True), SHARE),
+    "iptables-legacy, no ipset": (_iptables("legacy", ipset=False), SHARE),
+}
+
+
+@pytest.fixture(params=BACKENDS)
+def crossroads(request: pytest.FixtureRequest) -> "Iterator[Crossroads]":
+    backend, _ = BACKENDS[request.param]
     try:
-        made = Crossroads()
+        made = Crossroads(backend=backend)
     except NotPermitted as error:
         pytest.skip(str(error))
     with made:
@@ -159,11 +178,12 @@ def _seen_differently(probes: list[Probe], one: list[bool], other: list[bool]) -
 
 
 @pytest.mark.timeout(1800)
-def test_explain_and_the_packets_agree(crossroads: Crossroads) -> None:
+def test_explain_and_the_packets_agree(crossroads: Crossroads, request: pytest.FixtureRequest) -> None:
     """A packet arrives exactly when explain and the meaning of the policy say so, at random."""
     tally: Counter[tuple[str, bool]] = Counter()
+    _, many = BACKENDS[request.node.callspec.params["crossroads"]]
 
-    @settings(max_examples=CASES)
+    @settings(max_examples=many)
     @given(cases(), fleets(), hosts)
     def agree(case: tuple[Policy, list[Probe]], fleet: Fleet, host: Host) -> None:
         policy, sent = case
@@ -178,7 +198,8 @@ def test_explain_and_the_packets_agree(crossroads: Crossroads) -> None:
             tally.update((kind, came) for kind in _kinds(probe, found))
 
     agree()
-    assert [] == list(_unproven(tally))
+    if many == CASES:
+        assert [] == list(_unproven(tally))
 
 
 def _kinds(probe: Probe, found: tuple[Explanation, ...]) -> "Iterator[str]":
