@@ -254,14 +254,24 @@ def flush(backend: "Backend") -> bool:
 
     Raises CommitConflict when others keep committing or putting it back, CommitRejected, Fatal.
     """
-    for attempt in range(ATTEMPTS):
+    return bool(put(backend, None))
+
+
+def put(backend: "Backend", desired: "Ruleset | None") -> "Plan":
+    """Have the kernel hold exactly this, and look that it does; what was to do for it. Blocking.
+
+    Raises CommitConflict when others keep committing or undoing it, CommitRejected, Fatal.
+    """
+    done = None
+    for _ in range(ATTEMPTS):
         observation = backend.observe()
-        removal = diff(observation.ruleset, None)
-        if not removal:
-            return attempt > 0
+        plan = diff(observation.ruleset, desired)
+        if not plan:
+            return done or plan
         with suppress(CommitConflict, CommitUnknown):
-            backend.commit(removal, observation.generation)
-    raise CommitConflict("the table could not be removed, since others keep changing the kernel's ruleset")
+            backend.commit(plan, observation.generation)
+        done = done or plan
+    raise CommitConflict(f"others keep changing the kernel's ruleset; gave up after {ATTEMPTS} attempts")
 
 
 def _holding(evidence: "Evidence") -> tuple[str, ...]:

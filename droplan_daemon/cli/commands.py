@@ -219,6 +219,11 @@ def matrix(args: "argparse.Namespace") -> int:
     return int(room("matrix").run(args))
 
 
+def restore(args: "argparse.Namespace") -> int:
+    """The checkpoint, into the kernel."""
+    return int(room("restore").run(args))
+
+
 def save(args: "argparse.Namespace") -> int:
     """The host's iptables rules, kept."""
     return int(room("save").run(args))
@@ -229,7 +234,13 @@ def migrate(args: "argparse.Namespace") -> int:
     return int(room("migrate").run(args))
 
 
-_ROOMS = {"explain": "explaining", "matrix": "matrices", "save": "saving", "migrate": "migrating"}
+_ROOMS = {
+    "explain": "explaining",
+    "matrix": "matrices",
+    "restore": "restoring",
+    "save": "saving",
+    "migrate": "migrating",
+}
 
 
 def room(name: str) -> Any:

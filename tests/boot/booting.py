@@ -25,8 +25,8 @@ MAC, OTHER_MAC = "04:01:2a:0f:2a:02", "04:01:2a:0f:2a:99"
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 OPEN = '[boot]\nwithout_checkpoint = "open"\n'
 
-_LINE = re.compile(r"<([0-7])>([a-z]+\.[a-z]+)((?: [a-z]+=(?:[^\" ]+|\"[^\"]*\"))*)")
-_FIELD = re.compile(r"([a-z]+)=(?:\"([^\"]*)\"|(\S+))")
+_LINE = re.compile(r"<([0-7])>([a-z]+\.[a-z]+)((?: [a-z_]+=(?:[^\" ]+|\"[^\"]*\"))*)")
+_FIELD = re.compile(r"([a-z_]+)=(?:\"([^\"]*)\"|(\S+))")
 
 
 def sealed(

@@ -21,6 +21,7 @@ COMMANDS = (
     "explain",
     "matrix",
     "flush",
+    "restore",
     "save",
     "migrate",
     "lab",
