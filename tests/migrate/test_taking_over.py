@@ -1,0 +1,250 @@
+"""Migrations of a machine where the old droplan's chains stand in a real kernel, packets probing all the time."""
+
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.boot.probing import Prober
+from tests.daemon.machine import CANARY, PEERS, Machine
+from tests.migrate.machines import put, tutorial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import Namespace
+
+pytestmark = pytest.mark.kernel
+
+VARIANTS = ("nft", "legacy")
+
+# The command itself looks at the whole machine; here its files are below a folder.
+MIGRATE = """
+import sys
+from pathlib import Path
+from droplan_daemon.cli import _failed, migrating
+from droplan_daemon.errors import DroplanError
+machine = migrating.Machine(Path(sys.argv[1]), Path("/etc/droplan/droplan.toml"))
+found = migrating.search(machine.root, {}, machine.config)
+try:
+    migrating.here(machine, found, as_json=False, dry_run=sys.argv[2:] == ["--dry-run"]).after()
+except DroplanError as error:
+    sys.exit(_failed(error, as_json=False))
+"""
+
+
+class Old:
+    """web-1 with the old droplan's files and chains."""
+
+    def __init__(self, machine: Machine, variant: str) -> None:
+        self.machine, self.variant = machine, variant
+        self.root = machine.folder / "root"
+        self.configured = self.root / "etc/droplan/droplan.toml"
+        tutorial(self.root, key=CANARY)
+        self.refresh()
+        put(self.root, "/etc/iptables/rules.v4", self.rules)
+
+    def refresh(self) -> None:
+        """What the old program did every five minutes, with all peers but for one that is gone."""
+        restore = f"iptables-{self.variant}-restore"
+        peers = sorted(self.machine.addresses(*PEERS) | {str(self.machine.own.address("private"))})
+        members = "".join(f"-A droplan-peers -s {peer}/32 -j ACCEPT\n" for peer in peers)
+        if "droplan-peers" in self.rules:
+            self.machine.namespace.run(
+                restore, "--noflush", text=f"*filter\n-F droplan-peers\n{chains}COMMIT\n"
+            )
+            return
+        self.machine.namespace.run(
+            restore,
+            text="*filter\n:INPUT ACCEPT [0:0]\n:droplan-peers - [0:0]\n-A INPUT -i lo -j ACCEPT\n"
+            "-A INPUT -i eth1 -j droplan-peers\n"
+            "-A INPUT -i eth1 -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT\n-A INPUT -i eth1 -j DROP\n"
+            f"-A INPUT -p tcp -m tcp --dport 2222 -j DROP\n{members}COMMIT\n",
+        )
+
+    @property
+    def rules(self) -> str:
+        """The rules of its iptables, without counters and times."""
+        text = self.machine.namespace.run(f"iptables-{self.variant}-save", "-t", "filter")
+        return "".join(f"{line.partition(' [')[0]}\n" for line in text.splitlines() if line[:1] != "#")
+
+    def configure(self, more: str = "") -> None:
+        """A configuration that names this lab's API, as one would have for an API of one's own."""
+        self.machine.write(more)
+        text = self.machine.config.read_text().replace(str(self.machine.token_file), "token")
+        put(self.root, "/etc/droplan/droplan.toml", text)
+
+    def migrate(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        return self.machine.namespace.call(
+            subprocess.run,
+            [sys.executable, "-c", MIGRATE, str(self.root), *words],
+            env=self.machine.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    @contextmanager
+    def probing(self) -> "Iterator[Prober]":
+        """A peer and a stranger who send all the time, and did so before."""
+        with Prober(self.machine, sorted(self.machine.addresses("web-2"))[0]) as prober:
+            prober.more()
+            yield prober
+            prober.more()
+            prober.stop()
+        assert 0 == prober.strangers
+        assert prober.sent == prober.peers
+
+    def files(self) -> "dict[str, str]":
+        """Every file of the machine, and what is in it."""
+        return {
+            str(path.relative_to(self.root)): path.read_text()
+            for path in self.root.rglob("*")
+            if path.is_file()
+        }
+
+
+@pytest.fixture(params=VARIANTS)
+def old(request: pytest.FixtureRequest, namespace: "Namespace", tmp_path: "Path") -> "Iterator[Old]":
+    """web-1 of the lab, with each variant of iptables."""
+    try:
+        namespace.run(f"iptables-{request.param}-save")
+    except FileNotFoundError:
+        pytest.skip(f"iptables-{request.param} is not installed")
+    with Machine(namespace, tmp_path) as made:
+        yield Old(made, request.param)
+
+
+def test_the_old_chains_go_and_no_packet_is_lost(old: Old) -> None:
+    """Afterwards the new rules stand and nothing of the old; meanwhile the peer is in, the stranger out."""
+    old.configure()
+    with old.probing():
+        done = old.migrate()
+    assert (0, "") == (done.returncode, done.stderr.replace(_ADVICE, "")), done.stdout
+    assert old.machine.addresses(*PEERS) == old.machine.peers
+    assert ":INPUT ACCEPT\n-A INPUT -i lo -j ACCEPT\n-A INPUT -p tcp -m tcp --dport 2222 -j DROP\n" in (
+        old.rules.replace(":FORWARD ACCEPT\n", "").replace(":OUTPUT ACCEPT\n", "")
+    )
+    assert "droplan-peers" not in old.rules
+    assert "droplan-peers" not in old.files()["etc/iptables/rules.v4"]
+    assert "droplan-peers" in old.files()["etc/iptables/rules.v4.droplan-bak"]
+    assert not (old.root / "etc/cron.d/droplan").exists()
+    kept = old.root / "etc/cron.d/droplan.disabled~"
+    assert 0o600 == kept.stat().st_mode & 0o777
+    assert (f"{CANARY}\n", 0o600) == (
+        (old.root / "etc/droplan/token").read_text(),
+        (old.root / "etc/droplan/token").stat().st_mode & 0o777,
+    )
+    assert CANARY not in done.stdout + done.stderr
+
+
+_ADVICE = (
+    "droplan: warning: the token stood in a file that others may have read: "
+    "make a new one, and put it into its place\n"
+)
+
+
+def test_a_second_time_there_is_nothing_to_do(old: Old) -> None:
+    """Migrating what is migrated changes no file and no rule."""
+    old.configure()
+    assert 0 == old.migrate().returncode
+    before = old.files(), old.rules, old.machine.generation
+    done = old.migrate()
+    assert (0, before) == (done.returncode, (old.files(), old.rules, old.machine.generation))
+    assert "nothing to do" in done.stdout
+
+
+def test_a_dry_run_says_the_same_and_does_nothing(old: Old) -> None:
+    """Each step that is done afterwards was told before, and nothing was changed by telling."""
+    old.configure()
+    before = old.files(), old.rules, old.machine.generation
+    told = old.migrate("--dry-run")
+    assert (0, before) == (told.returncode, (old.files(), old.rules, old.machine.generation))
+    done = old.migrate()
+    would = [line.removeprefix("would ") for line in told.stdout.splitlines() if line.startswith("would ")]
+    assert would == [
+        line.removeprefix("done: ") for line in done.stdout.splitlines() if line.startswith("done: ")
+    ]
+    assert would
+
+
+def test_a_failure_undoes_what_was_done(old: Old) -> None:
+    """Without an API that answers nothing is put into the kernel, and files and chains are as before."""
+    before = old.files(), old.rules
+    with old.probing():
+        done = old.migrate()
+    assert 1 == done.returncode
+    assert "everything before it was undone" in done.stderr
+    assert before == (old.files(), old.rules)
+    assert not (old.root / "etc/droplan/token").exists()
+    assert old.machine.observe().ruleset is None
+    assert CANARY not in done.stdout + done.stderr
+
+
+def test_chains_that_cannot_go_bring_everything_back(old: Old) -> None:
+    """When the old chains cannot be removed, the new rules go again and all is as it was."""
+    old.configure()
+    before = old.files(), old.rules
+    fake = put(old.root, f"/bin/iptables-{old.variant}-restore", "#!/bin/sh\nexit 4\n", 0o755)
+    done = old.machine.namespace.call(
+        subprocess.run,
+        [sys.executable, "-c", _with_tools(str(fake.parent)) + MIGRATE, str(old.root)],
+        env=old.machine.environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    fake.unlink()
+    assert 1 == done.returncode, done.stdout
+    assert "could not remove the old chains" in done.stderr
+    assert before == (old.files(), old.rules)
+    assert old.machine.observe().ruleset is None
+
+
+def _with_tools(folder: str) -> str:
+    """Programs are looked for in this folder first."""
+    return f"from droplan_daemon.persist import tools\ntools._ENVIRONMENT['PATH'] = '{folder}:/usr/sbin:/usr/bin'\n"
+
+
+def test_leftover_chains_alone_are_taken_over(old: Old) -> None:
+    """Who removed the cron line long ago, and has chains still: those go in the same way."""
+    old.configure()
+    put(old.root, "/etc/droplan/token", CANARY, 0o600)
+    (old.root / "etc/cron.d/droplan").unlink()
+    (old.root / "opt/droplan/refresh.sh").unlink()
+    with old.probing():
+        done = old.migrate()
+    assert 0 == done.returncode, done.stderr
+    assert "droplan-peers" not in old.rules
+
+
+def test_strange_chains_are_left_alone_and_said(old: Old) -> None:
+    """A rule that the old program would not have written keeps its chain; the new rules stand beside it."""
+    old.machine.namespace.run(
+        f"iptables-{old.variant}-restore",
+        "--noflush",
+        text="*filter\n-A droplan-peers -p icmp -j ACCEPT\nCOMMIT\n",
+    )
+    old.configure()
+    before = old.rules
+    done = old.migrate()
+    assert (0, before) == (done.returncode, old.rules)
+    assert "droplan-peers is left alone" in done.stderr
+    assert old.machine.addresses(*PEERS) == old.machine.peers
+
+
+def test_a_peer_that_only_the_old_list_had_is_said(old: Old) -> None:
+    """Whom the old chain let in and the new rules do not is named, this Droplet itself aside."""
+    chain = "*filter\n-A droplan-peers -s 10.10.0.77/32 -j ACCEPT\nCOMMIT\n"
+    old.machine.namespace.run(f"iptables-{old.variant}-restore", "--noflush", text=chain)
+    old.configure()
+    done = old.migrate()
+    assert 0 == done.returncode
+    assert "the old chains let in 10.10.0.77; the new rules do not" in done.stderr
