@@ -41,7 +41,8 @@ _SIGNALS = (
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line, with every argument of every command."""
-    return tree(("explain", "matrix"))
+    # What a command takes is there where it is asked for by its name; after `run` much would be left out.
+    return tree(("", *commands(tree(()))))
 
 
 def commands(of: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
