@@ -134,7 +134,7 @@ def _cut(element: "Element", width: int) -> "Iterator[Entry]":
     first, last = int.from_bytes(element[:width], "big"), int.from_bytes(element[width:], "big")
     while first <= last:
         aligned = (first & -first).bit_length() - 1 if first else bits - 1
-        size = min(aligned, (last - first + 1).bit_length() - 1, bits - 1)
+        size = min(aligned, (last - first + 1).bit_length() - 1)
         yield first.to_bytes(width, "big") + bytes([bits - size])
         first += 1 << size
 

@@ -143,6 +143,46 @@ def test_an_interrupted_listing_is_asked_for_again(pretender: Pretender) -> None
     assert {} == pretender.sets.observe()
 
 
+def _listed(sequence: int, count: int, *addresses: bytes) -> bytes:
+    """One message of a listing of `dp-a`: its header, which says how many entries it has, and entries."""
+    data = b"".join(netlink.number_attribute(kind, value) for kind, value in ((19, 16), (24, count)))
+    packed = b"".join(
+        netlink.attribute(0x8007, netlink.attribute(0x8001, netlink.attribute(1, address)))
+        for address in addresses
+    )
+    body = (
+        netlink.attribute(2, b"dp-a\0")
+        + netlink.attribute(3, b"hash:ip\0")
+        + netlink.number_attribute(5, 2, 1)
+        + netlink.attribute(7, data)
+        + netlink.attribute(0x8008, packed)
+    )
+    return message(_LIST, sequence, bytes(4) + body)
+
+
+def _look(sequence: int, *addresses: bytes) -> list[list[bytes]]:
+    """A look at all headers, and one at the set, which has two members."""
+    return [
+        [_listed(sequence, 2), done(sequence)],
+        [_listed(sequence + 1, 2, *addresses), done(sequence + 1)],
+    ]
+
+
+def test_a_short_listing_is_not_believed(pretender: Pretender) -> None:
+    """A listing with fewer entries than its header promises is read again: nobody is taken for gone."""
+    members = (b"\x0a\0\0\1", b"\x0a\0\0\2")
+    pretender.says(*GREETED, *_look(3, members[0]), *_look(5, *members))
+    assert frozenset(members) == pretender.sets.observe()["a"].elements
+
+
+def test_a_listing_that_stays_short(pretender: Pretender) -> None:
+    """One that never becomes whole is a conflict, not an answer."""
+    looks = [turn for sequence in range(3, 19, 2) for turn in _look(sequence, b"\x0a\0\0\1")]
+    pretender.says(*GREETED, *looks)
+    with pytest.raises(CommitConflict, match="kept changing"):
+        pretender.sets.observe()
+
+
 def test_silence_ends() -> None:
     """A kernel that does not answer is waited for as long as was said: then nobody knows, and says so."""
     silent = Pretender(0.05)
