@@ -312,6 +312,7 @@ STEPS = [
     ("nothing", (1, 9), (1, 9), False, [], []),
     ("nothing, with the rules", (1, 9), (1, 9), True, [], []),
     ("one comes, one goes", (1, 9), (2, 9), False, [], [wire.ADD, wire.DELETE]),
+    ("five hundred", (1, 900), (251, 900), False, [], [wire.ADD, wire.DELETE]),
     ("many", (1, 900), (800, 900), False, [wire.CREATE, wire.ADD], [wire.SWAP]),
     ("one comes, with the rules", (1, 9), (1, 10), True, [wire.CREATE, wire.ADD], []),
     ("no room for both", (1, 12, 16), (20, 12, 16), False, [wire.CREATE, wire.ADD], [wire.SWAP]),
