@@ -83,7 +83,7 @@ class Container:
         self.boots = 0
         self.network: Namespace | None = None
         self._layers = layers
-        self._wire = wire
+        self.wire = wire
         self._folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
         for part in ("upper", "work", "root"):
             (self._folder / part).mkdir()
@@ -126,7 +126,7 @@ class Container:
         """Start PID 1 and return; `booted` waits for the end of the boot."""
         self.boots += 1
         self.network = Namespace(f"{self.name}-{self.boots}")
-        self._wire(self.network)
+        self.wire(self.network)
         for group in self._groups:
             group.mkdir(exist_ok=True)
         # Where systemd-nspawn keeps its propagation folders; a machine without systemd has none.
@@ -135,14 +135,16 @@ class Container:
             "systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--console=pipe",
             "--link-journal=no", "--resolv-conf=off", "--timezone=off", f"--machine={self.name}",
             f"--directory={self._root}", "--capability=CAP_NET_ADMIN,CAP_NET_RAW",
-            f"--network-namespace-path=/proc/{os.getpid()}/fd/{self.network.fd}",
+            "--network-namespace-path=/proc/self/ns/net",
         ]  # fmt: skip
         start = ["sh", "-ec", _START, "sh", self._overlay, self._root, *map(str, self._groups), "--", *inner]
+        # systemd-nspawn itself is inside, for it mounts /sys, which shows the network of who mounts it.
+        enter = "nsenter", f"--net=/proc/{os.getpid()}/fd/{self.network.fd}", "--"
         # A container boots into one hierarchy, the unified one, whatever the machine has.
         environ = {"PATH": _PATH, "EXIT_ON_REBOOT": "1", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
         with (self._folder / "console").open("ab") as console:
             self._nspawn = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "--", "unshare", "--mount", "--", *start],
+                ["setpriv", "--pdeathsig", "KILL", "--", *enter, "unshare", "--mount", "--", *start],
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=console,

@@ -71,8 +71,9 @@ class Server:
         self.box.write(CONFIG, self.around.configuration(more, interval=interval, source=source))
 
     def show(self, key: str, unit: str = UNIT) -> str:
-        """One property of a unit."""
-        return self.box.run("systemctl", "show", "--value", "--property", key, unit).strip()
+        """One property of a unit; empty while systemd itself does not listen yet."""
+        done = self.box.attempt("systemctl", "show", "--value", "--property", key, unit)
+        return "" if done.returncode else done.stdout.strip()
 
     @property
     def status(self) -> str:
@@ -82,7 +83,7 @@ class Server:
     @property
     def pid(self) -> int:
         """Of the daemon, inside; 0 when it does not run."""
-        return int(self.show("MainPID"))
+        return int(self.show("MainPID") or 0)
 
     def says(self, text: str, seconds: float = 30) -> None:
         """Wait until the status line has this."""
@@ -112,7 +113,7 @@ class Server:
 
     def moment(self, key: str, unit: str) -> float:
         """A monotonic time stamp of a unit, in seconds; 0: it never happened."""
-        return int(self.show(f"{key}Monotonic", unit)) / 1e6
+        return int(self.show(f"{key}Monotonic", unit) or 0) / 1e6
 
     @property
     def ruleset(self) -> str:
