@@ -3,7 +3,8 @@
 Laws:
 1. Sets are in their file before the rules that name them are in theirs, and leave it after.
 2. What fails for one family keeps nobody from saving the other; all that failed is told in the end.
-3. With nothing to save nothing is written, and no file is made.
+3. A file of rules is made even for an empty table: Debian's ip6tables plugin fails without one. A file
+   of sets is made where there are sets.
 """
 
 from dataclasses import dataclass, field, replace
@@ -171,7 +172,7 @@ class _Saving:
         """Save one file, if it differs; only the first time in one save the old one is kept beside it."""
         try:
             old = files.read(path)
-            if same(old.text if old else "", text):
+            if same(old.text, text) if old else not text and path == self._layout.ipsets:
                 self._done.setdefault(path, Saved(path, Result.UNCHANGED))
                 return
             if path in self._done and self._done[path].result is Result.SAVED:

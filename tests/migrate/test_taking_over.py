@@ -1,4 +1,4 @@
-"""Migrations of a machine where the old droplan's chains stand in a real kernel, packets probing all the time."""
+"""Migrations of a machine where the old droplan's chains stand in a real kernel, under probing packets."""
 
 import subprocess
 import sys
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from droplan_daemon.migrate import chains
+from droplan_daemon.migrate.carrying import Variant, variants
 from tests.boot.probing import Prober
 from tests.daemon.machine import CANARY, PEERS, Machine
 from tests.migrate.machines import put, tutorial
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kernel
 
-VARIANTS = ("nft", "legacy")
+both = pytest.mark.parametrize("old", ["nft", "legacy"], indirect=True)
 
 # The command itself looks at the whole machine; here its files are below a folder.
 MIGRATE = """
@@ -44,26 +46,28 @@ class Old:
         self.root = machine.folder / "root"
         self.configured = self.root / "etc/droplan/droplan.toml"
         tutorial(self.root, key=CANARY)
-        self.refresh()
+        self.install()
         put(self.root, "/etc/iptables/rules.v4", self.rules)
 
-    def refresh(self) -> None:
-        """What the old program did every five minutes, with all peers but for one that is gone."""
-        restore = f"iptables-{self.variant}-restore"
+    def install(self) -> None:
+        """What the old program made; its own Droplet is in the list as well."""
         peers = sorted(self.machine.addresses(*PEERS) | {str(self.machine.own.address("private"))})
-        members = "".join(f"-A droplan-peers -s {peer}/32 -j ACCEPT\n" for peer in peers)
-        if "droplan-peers" in self.rules:
-            self.machine.namespace.run(
-                restore, "--noflush", text=f"*filter\n-F droplan-peers\n{chains}COMMIT\n"
-            )
-            return
-        self.machine.namespace.run(
-            restore,
-            text="*filter\n:INPUT ACCEPT [0:0]\n:droplan-peers - [0:0]\n-A INPUT -i lo -j ACCEPT\n"
-            "-A INPUT -i eth1 -j droplan-peers\n"
-            "-A INPUT -i eth1 -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT\n-A INPUT -i eth1 -j DROP\n"
-            f"-A INPUT -p tcp -m tcp --dport 2222 -j DROP\n{members}COMMIT\n",
+        lines = (
+            ":INPUT ACCEPT",
+            ":droplan-peers -",
+            "-A INPUT -i lo -j ACCEPT",
+            "-A INPUT -i eth1 -j droplan-peers",
+            "-A INPUT -i eth1 -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+            "-A INPUT -i eth1 -j DROP",
+            "-A INPUT -p tcp -m tcp --dport 2222 -j DROP",
+            *(f"-A droplan-peers -s {peer}/32 -j ACCEPT" for peer in peers),
         )
+        self.load(*lines)
+
+    def load(self, *lines: str) -> None:
+        """More of the table `filter`."""
+        text = "".join(f"{line}\n" for line in ("*filter", *lines, "COMMIT"))
+        self.machine.namespace.run(f"iptables-{self.variant}-restore", "--noflush", text=text)
 
     @property
     def rules(self) -> str:
@@ -92,7 +96,7 @@ class Old:
     @contextmanager
     def probing(self) -> "Iterator[Prober]":
         """A peer and a stranger who send all the time, and did so before."""
-        with Prober(self.machine, sorted(self.machine.addresses("web-2"))[0]) as prober:
+        with Prober(self.machine, *self.machine.addresses("web-2")) as prober:
             prober.more()
             yield prober
             prober.more()
@@ -109,17 +113,19 @@ class Old:
         }
 
 
-@pytest.fixture(params=VARIANTS)
+@pytest.fixture
 def old(request: pytest.FixtureRequest, namespace: "Namespace", tmp_path: "Path") -> "Iterator[Old]":
-    """web-1 of the lab, with each variant of iptables."""
+    """web-1 of the lab, with one variant of iptables."""
+    variant = getattr(request, "param", "nft")
     try:
-        namespace.run(f"iptables-{request.param}-save")
+        namespace.run(f"iptables-{variant}-save")
     except FileNotFoundError:
-        pytest.skip(f"iptables-{request.param} is not installed")
+        pytest.skip(f"iptables-{variant} is not installed")
     with Machine(namespace, tmp_path) as made:
-        yield Old(made, request.param)
+        yield Old(made, variant)
 
 
+@both
 def test_the_old_chains_go_and_no_packet_is_lost(old: Old) -> None:
     """Afterwards the new rules stand and nothing of the old; meanwhile the peer is in, the stranger out."""
     old.configure()
@@ -173,6 +179,7 @@ def test_a_dry_run_says_the_same_and_does_nothing(old: Old) -> None:
     assert would
 
 
+@both
 def test_a_failure_undoes_what_was_done(old: Old) -> None:
     """Without an API that answers nothing is put into the kernel, and files and chains are as before."""
     before = old.files(), old.rules
@@ -210,7 +217,8 @@ def test_chains_that_cannot_go_bring_everything_back(old: Old) -> None:
 
 def _with_tools(folder: str) -> str:
     """Programs are looked for in this folder first."""
-    return f"from droplan_daemon.persist import tools\ntools._ENVIRONMENT['PATH'] = '{folder}:/usr/sbin:/usr/bin'\n"
+    path = f"{folder}:/usr/sbin:/usr/bin"
+    return f"from droplan_daemon.persist import tools\ntools._ENVIRONMENT['PATH'] = '{path}'\n"
 
 
 def test_leftover_chains_alone_are_taken_over(old: Old) -> None:
@@ -227,11 +235,7 @@ def test_leftover_chains_alone_are_taken_over(old: Old) -> None:
 
 def test_strange_chains_are_left_alone_and_said(old: Old) -> None:
     """A rule that the old program would not have written keeps its chain; the new rules stand beside it."""
-    old.machine.namespace.run(
-        f"iptables-{old.variant}-restore",
-        "--noflush",
-        text="*filter\n-A droplan-peers -p icmp -j ACCEPT\nCOMMIT\n",
-    )
+    old.load("-A droplan-peers -p icmp -j ACCEPT")
     old.configure()
     before = old.rules
     done = old.migrate()
@@ -242,9 +246,40 @@ def test_strange_chains_are_left_alone_and_said(old: Old) -> None:
 
 def test_a_peer_that_only_the_old_list_had_is_said(old: Old) -> None:
     """Whom the old chain let in and the new rules do not is named, this Droplet itself aside."""
-    chain = "*filter\n-A droplan-peers -s 10.10.0.77/32 -j ACCEPT\nCOMMIT\n"
-    old.machine.namespace.run(f"iptables-{old.variant}-restore", "--noflush", text=chain)
+    old.load("-A droplan-peers -s 10.10.0.77/32 -j ACCEPT")
     old.configure()
     done = old.migrate()
     assert 0 == done.returncode
     assert "the old chains let in 10.10.0.77; the new rules do not" in done.stderr
+
+
+@both
+def test_renamed_chains_judge_as_before(old: Old) -> None:
+    """Renaming makes room for chains of the same names and changes no verdict; it can be taken back."""
+    variant = variants_of(old)
+    left = old.machine.namespace.call(variant.leftovers)
+    before = old.rules
+    with old.probing() as prober:
+        old.machine.namespace.run(*variant.restore, text=chains.moved_aside(left))
+        prober.more()
+        aside = old.machine.namespace.call(variant.leftovers)
+        assert (("old-droplan-peers",), len(left.rules)) == (aside.chains, len(aside.rules))
+        assert "" == chains.moved_aside(aside)
+        old.machine.namespace.run(*variant.restore, text=chains.moved_back(left))
+    assert before == old.rules
+
+
+def test_the_tests_would_see_a_gap(old: Old) -> None:
+    """What the probing is worth: with the old chains gone before the new rules stand, the stranger is in."""
+    variant = variants_of(old)
+    left = old.machine.namespace.call(variant.leftovers)
+    with Prober(old.machine, *old.machine.addresses("web-2")) as prober:
+        prober.more()
+        assert 0 == prober.strangers
+        old.machine.namespace.run(*variant.restore, text=chains.removal(left))
+        prober.more()
+    assert prober.strangers > 0
+
+
+def variants_of(old: Old) -> Variant:
+    return old.machine.namespace.call(variants)[f"iptables-{old.variant}"]
