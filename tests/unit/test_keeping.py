@@ -1,0 +1,273 @@
+"""What is kept for the next start, when, and what of it is taken again."""
+
+import asyncio
+import threading
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from droplan_daemon import keeping as room
+from droplan_daemon.backends.fake import FakeBackend
+from droplan_daemon.clock import SystemClock
+from droplan_daemon.diff import diff
+from droplan_daemon.errors import HostUnknown, SourceUnavailable, StoreFailed
+from droplan_daemon.keeping import Keeping
+from droplan_daemon.model.fleet import Skipped
+from droplan_daemon.model.host import Host
+from droplan_daemon.model.policy import Allow, Policy
+from droplan_daemon.policy.selector import parse
+from droplan_daemon.reconcile import Committed, Failed, Refused, Restored, Unchanged
+from tests.unit.cycles import Bench, Cards, Shelf, droplet, fleet
+
+if TYPE_CHECKING:
+    from droplan_daemon.effects import Backend
+    from droplan_daemon.model.checkpoint import Checkpoint
+    from droplan_daemon.model.fleet import Fleet
+    from droplan_daemon.model.ruleset import Ruleset
+    from droplan_daemon.reconcile import Outcome
+
+TWO, THREE = fleet(droplet(1), droplet(2)), fleet(droplet(1), droplet(2), droplet(3))
+DOWN = SourceUnavailable("The API answered 500.", reason="http_status", status=500)
+
+
+@dataclass
+class Distribution:
+    """A Keeper that can be full."""
+
+    full: bool = False
+    kept: "list[Ruleset | None]" = field(default_factory=list)
+
+    def keep(self, ruleset: "Ruleset | None") -> None:
+        if self.full:
+            raise StoreFailed("no space left on device", errno=28)
+        self.kept.append(ruleset)
+
+
+def _bench(
+    *answers: "Fleet | Exception", shelf: Shelf | None = None, kernel: "Backend | None" = None
+) -> Bench:
+    """A Cycle that keeps, over these answers."""
+    made = Bench(list(answers), kernel=kernel or FakeBackend())
+    made.cycle.keeping = Keeping(shelf or Shelf(), Cards(), SystemClock(), "boot")
+    return made
+
+
+def _shelf(bench: Bench) -> Shelf:
+    assert bench.cycle.keeping
+    assert isinstance(bench.cycle.keeping.store, Shelf)
+    return bench.cycle.keeping.store
+
+
+def _resumed(bench: Bench, checkpoint: "Checkpoint") -> "Outcome":
+    return asyncio.run(bench.cycle.resume(checkpoint))
+
+
+def _saved(answer: "Fleet" = TWO) -> "tuple[Shelf, Checkpoint]":
+    """A shelf after a first good cycle, and what is on it."""
+    bench = _bench(answer)
+    assert isinstance(bench.run(), Committed)
+    return _shelf(bench), _shelf(bench).saved[-1]
+
+
+def test_what_was_committed_is_kept() -> None:
+    """Host, cards of the managed interfaces, Fleet, Ruleset, boot script, numbered from 1."""
+    shelf, kept = _saved()
+    assert (Host(1, "eth1", "eth0"), (("eth1", "02:00:00:00:00:01"),), TWO) == (
+        kept.host,
+        kept.links,
+        kept.fleet,
+    )
+    assert (1, "nftables", "boot") == (kept.number, kept.backend, kept.boot)
+    assert [FakeBackend().script(kept.ruleset)] == shelf.bodies
+    assert [kept.host] == shelf.hosts
+
+
+def test_the_same_world_is_not_written_again() -> None:
+    """Neither the next cycle nor the next start writes; a change of the Fleet does."""
+    later = replace(TWO, taken=2000.0, source="elsewhere")
+    bench = _bench(TWO, later, THREE)
+    for expected in (1, 1, 2):
+        bench.run()
+        assert expected == len(_shelf(bench).saved)
+    shelf = _shelf(bench)
+    again = _bench(THREE, shelf=shelf, kernel=bench.kernel)
+    assert isinstance(_resumed(again, shelf.saved[-1]), Unchanged)
+    assert isinstance(again.run(), Unchanged)
+    assert [1, 2] == [kept.number for kept in shelf.saved]
+
+
+def test_an_unchanged_kernel_is_kept_if_the_disk_is_not_of_it() -> None:
+    """The kernel held it all, the state folder is empty: it is saved all the same."""
+    bench = _bench(TWO)
+    bench.run()
+    fresh = _bench(TWO, kernel=bench.kernel)
+    assert isinstance(fresh.run(), Unchanged)
+    assert 1 == len(_shelf(fresh).saved)
+
+
+def test_a_failing_disk_fails_no_cycle_and_is_tried_again() -> None:
+    """Committed and Unchanged say what is not on disk, until it is."""
+    bench = _bench(TWO)
+    shelf = _shelf(bench)
+    shelf.full_for_state = True
+    for expected in (Committed, Unchanged):
+        outcome = bench.run()
+        assert isinstance(outcome, expected)
+        assert isinstance(outcome, Committed | Unchanged)
+        assert [("state", 28)] == [(one.what, one.error.errno) for one in outcome.unsaved]
+    shelf.full_for_state = False
+    outcome = bench.run()
+    assert isinstance(outcome, Unchanged)
+    assert ((), 1) == (outcome.unsaved, len(shelf.saved))
+
+
+def test_after_a_commit_the_disk_is_looked_at() -> None:
+    """`flush` takes the boot script away; who then writes the same rules again writes the script too."""
+    bench = _bench(TWO)
+    bench.run()
+    shelf = _shelf(bench)
+    observation = bench.kernel.observe()
+    bench.kernel.commit(diff(observation.ruleset, None), observation.generation)
+    shelf.saved.append(replace(shelf.saved[-1], number=9))  # what is on disk is not what was saved
+    assert isinstance(bench.run(), Committed)
+    assert 10 == shelf.saved[-1].number
+
+
+def test_the_distribution_keeps_what_was_committed() -> None:
+    """After each commit, and again while it fails; an unchanged kernel is not saved anew."""
+    bench = _bench(TWO, TWO, THREE)
+    assert bench.cycle.keeping
+    bench.cycle.keeping.keeper = keeper = Distribution(full=True)
+    outcome = bench.run()
+    assert isinstance(outcome, Committed)
+    assert ["iptables"] == [one.what for one in outcome.unsaved]
+    keeper.full = False
+    for expected in (1, 2, 2):
+        bench.run()
+        assert expected == len(keeper.kept)
+
+
+def test_a_disk_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cycle goes on and says so; the write goes on by itself, and only one at a time."""
+    monkeypatch.setattr(room, "PATIENCE", 0.05)
+    gate, saved, writes = threading.Event(), threading.Event(), []
+
+    class Hung(Shelf):
+        def save(self, checkpoint: "Checkpoint", body: str) -> None:
+            writes.append(checkpoint.number)
+            gate.wait(30)
+            super().save(checkpoint, body)
+            saved.set()
+
+    bench = _bench(TWO, shelf=Hung())
+
+    async def life() -> list[tuple[str, ...]]:
+        found = []
+        for _ in range(2):
+            outcome = await bench.cycle.run()
+            assert isinstance(outcome, Committed | Unchanged)
+            found.append(tuple(one.error.reason for one in outcome.unsaved))
+        gate.set()
+        await asyncio.to_thread(saved.wait, 30)
+        monkeypatch.setattr(room, "PATIENCE", 30.0)
+        outcome = await bench.cycle.run()
+        assert isinstance(outcome, Unchanged)
+        return [*found, tuple(one.error.reason for one in outcome.unsaved)]
+
+    assert [("slow",), ("slow",), ()] == asyncio.run(life())
+    assert [1] == writes
+
+
+def test_a_start_enforces_what_was_kept_without_asking_anybody() -> None:
+    """An empty kernel gets the Ruleset of the last Fleet, and the World says that it is restored."""
+    shelf, kept = _saved()
+    bench = _bench(DOWN, shelf=shelf)
+    outcome = _resumed(bench, kept)
+    assert isinstance(outcome, Committed)
+    assert {2} == bench.held
+    assert kept.ruleset == bench.kernel.observe().ruleset
+    assert isinstance(outcome.world.restored, Restored)
+    assert not outcome.world.restored.stale
+    assert isinstance(bench.run(), Failed)
+    assert kept.ruleset == bench.kernel.observe().ruleset
+
+
+def test_a_start_uses_the_current_policy() -> None:
+    """What the operator changed meanwhile holds, over the Fleet that was kept."""
+    shelf, kept = _saved(fleet(droplet(1), droplet(2, tags=("web",)), droplet(3)))
+    bench = _bench(DOWN, shelf=shelf)
+    bench.cycle.policy = Policy(peers=replace(Policy().peers, tag="web"))
+    assert isinstance(_resumed(bench, kept), Committed)
+    assert {2} == bench.held
+
+
+def test_a_kernel_that_holds_it_already_is_adopted() -> None:
+    """No write after a restart of the daemon."""
+    bench = _bench(TWO)
+    bench.run()
+    generation = bench.kernel.generation()
+    shelf = _shelf(bench)
+    outcome = _resumed(_bench(DOWN, shelf=shelf, kernel=bench.kernel), shelf.saved[-1])
+    assert isinstance(outcome, Unchanged)
+    assert (generation, 1) == (bench.kernel.generation(), len(shelf.saved))
+
+
+def test_a_checkpoint_of_another_machine_is_not_enforced() -> None:
+    """Failed with the reason, nothing written, and nobody of that Fleet is known."""
+    shelf, kept = _saved()
+    bench = _bench(DOWN, shelf=shelf)
+    outcome = _resumed(bench, replace(kept, host=Host(77, "eth1")))
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, HostUnknown)
+    assert "another_droplet" == outcome.error.reason
+    assert (None, None) == (bench.kernel.observe().ruleset, bench.cycle.previous)
+
+
+def test_a_checkpoint_that_the_policy_cannot_be_read_with_is_refused() -> None:
+    """The new policy asks about tags and the kept Fleet shows none: refused, as an answer would be."""
+    shelf, kept = _saved()
+    bench = _bench(DOWN, shelf=shelf)
+    bench.cycle.policy = Policy(peers=replace(Policy().peers, tag="web"))
+    assert isinstance(_resumed(bench, kept), Refused)
+    assert bench.kernel.observe().ruleset is None
+
+
+COMPLEMENT = Policy(
+    allows=(Allow("all but the blocked", parse("all"), parse("any and not tag:blocked"), ports=()),),
+)
+
+
+def test_an_unreadable_entry_right_after_a_start_is_as_it_was() -> None:
+    """The blocked Droplet's entry cannot be read in the first answer: the door stays closed for it."""
+    blocked = droplet(3, tags=("blocked",))
+    shelf, kept = _saved(fleet(droplet(1), droplet(2), blocked))
+    bench = _bench(
+        fleet(droplet(1), droplet(2, tags=("blocked",)), skipped=(Skipped(3, "odd"),)), shelf=shelf
+    )
+    bench.cycle.policy = COMPLEMENT
+    assert isinstance(_resumed(bench, kept), Committed)
+    before = _open_to(bench, blocked.private[0])
+    assert isinstance(bench.run(), Committed)
+    assert (False, False) == (before, _open_to(bench, blocked.private[0]))
+
+
+def test_a_reload_knows_what_was_known() -> None:
+    """The Fleet and what is on disk pass from one configuration's Cycle to the next one's."""
+    bench = _bench(TWO)
+    bench.run()
+    shelf = _shelf(bench)
+    fresh = _bench(TWO, shelf=shelf, kernel=bench.kernel)
+    fresh.cycle.inherit(bench.cycle)
+    assert TWO is fresh.cycle.previous
+    assert isinstance(fresh.run(), Unchanged)
+    assert (1, 1) == (len(shelf.saved), len(shelf.hosts))
+
+
+def _open_to(bench: Bench, address: bytes) -> bool:
+    """Whether any range that is let in holds the address."""
+    ruleset = bench.kernel.observe().ruleset
+    assert ruleset
+    ranges = [e for one in ruleset.sets.values() for e in one.elements if len(e) == 8]
+    assert ranges
+    return any(element[:4] <= address <= element[4:] for element in ranges)
