@@ -1,0 +1,101 @@
+"""Saved rules as a person and a daemon meet them: `droplan save`, and after each change."""
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.daemon.machine import PEERS, Machine, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import Namespace
+
+pytestmark = pytest.mark.kernel
+
+RULE = "-A INPUT -s 192.0.2.7/32 -j ACCEPT\n"
+
+
+@pytest.fixture
+def machine(namespace: "Namespace", tmp_path: "Path") -> "Iterator[Machine]":
+    """web-1 of the lab, with a rule of its operator's."""
+    with Machine(namespace, tmp_path) as made:
+        try:
+            operators_rule(made, RULE)
+        except FileNotFoundError:
+            pytest.skip("iptables is not installed")
+        yield made
+
+
+def operators_rule(machine: Machine, rule: str) -> None:
+    machine.namespace.run("iptables-restore", "--noflush", text=f"*filter\n{rule}COMMIT\n")
+
+
+def kept_below(machine: Machine, folder: "Path", *, mode: str = "always") -> str:
+    """The lines of [persist] that keep everything in a folder of the test's."""
+    files = {"rules_v4": "rules.v4", "rules_v6": "rules.v6", "ipsets": "ipsets"}
+    return f'[persist]\niptables_save = "{mode}"\n' + "".join(
+        f'{key} = "{folder / name}"\n' for key, name in files.items()
+    )
+
+
+def test_save_saves_and_says_so(machine: Machine, tmp_path: "Path") -> None:
+    """`save` on request: a line for each file, the operator's rule in it; the second time it is unchanged."""
+    machine.write(kept_below(machine, tmp_path / "saved"))
+    done = machine.droplan("save")
+    assert 0 == done.returncode, done.stderr
+    assert f"{tmp_path / 'saved' / 'rules.v4'}: saved\n" in done.stdout
+    assert RULE in (tmp_path / "saved" / "rules.v4").read_text()
+    assert f"{tmp_path / 'saved' / 'rules.v4'}: unchanged\n" in machine.droplan("save").stdout
+
+
+def test_a_dry_run_of_save_writes_nothing(machine: Machine, tmp_path: "Path") -> None:
+    """`--dry-run` says what would be saved, and makes no file."""
+    machine.write(kept_below(machine, tmp_path / "saved"))
+    assert "would be saved" in machine.droplan("save", "--dry-run").stdout
+    assert not (tmp_path / "saved").exists()
+
+
+def test_save_for_programs(machine: Machine, tmp_path: "Path") -> None:
+    """`--json`: what became of each file; what failed makes the exit code 1, and names the reason."""
+    machine.write(kept_below(machine, tmp_path / "saved"))
+    (tmp_path / "saved" / "rules.v4").mkdir(parents=True)
+    done = machine.droplan("save", "--json")
+    told = json.loads(done.stdout)
+    by_name = {file["path"].rpartition("/")[2]: file for file in told["files"]}
+    assert (1, False) == (done.returncode, told["ok"])
+    assert ("failed", "saved") == (by_name["rules.v4"]["result"], by_name["rules.v6"]["result"])
+    assert "not a regular file" in by_name["rules.v4"]["note"]
+
+
+def test_the_daemon_saves_after_its_changes(machine: Machine, tmp_path: "Path") -> None:
+    """With "always" the host's rules are on disk when the daemon's first change is done."""
+    machine.write(kept_below(machine, tmp_path / "saved"))
+    machine.start().ready()
+    path = tmp_path / "saved" / "rules.v4"
+    until(lambda: path.exists() and RULE in path.read_text(), 30, "the rules on disk")
+
+
+@pytest.mark.parametrize("mode", ["auto", "off"])
+def test_with_nftables_nothing_is_saved_unasked(machine: Machine, tmp_path: "Path", mode: str) -> None:
+    """With the backend nftables, "auto" saves nothing, and "off" never does."""
+    firewall = '[firewall]\nbackend = "nftables"\n'
+    machine.write(kept_below(machine, tmp_path / "saved", mode=mode) + firewall)
+    assert 0 == machine.droplan("once").returncode
+    assert not (tmp_path / "saved").exists()
+
+
+def test_a_place_that_cannot_be_written_breaks_nothing(machine: Machine, tmp_path: "Path") -> None:
+    """A folder that is none: it is said, the peers are in all the same, and later changes are enforced."""
+    (tmp_path / "saved").write_text("not a folder")
+    machine.write(kept_below(machine, tmp_path / "saved"))
+    running = machine.start()
+    running.ready()
+    assert machine.addresses(*PEERS) == machine.peers
+    until(lambda: any("rules.v4" in line for line in running.log), 30, "the file's name in the log")
+    added = machine.world.add_droplet("late-1", vpc=machine.vpc.id)
+    until(lambda: str(added.address("private")) in machine.peers, 30, "the new peer")
+    (tmp_path / "saved").unlink()
+    until((tmp_path / "saved" / "rules.v4").exists, 30, "the rules on disk")
