@@ -67,6 +67,10 @@ def run(args: "argparse.Namespace") -> int:
     return 0
 
 
+_CLOSED = "closed by droplan"
+"""How the comment of the static scripts begins that boot loads for want of a ruleset."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Done:
     """What was restored; `plan` is what was (or would be) to do for it, `age` is in seconds."""
@@ -123,7 +127,7 @@ def _standing() -> str:
 def _held(ruleset: "Ruleset | None") -> str:
     if ruleset is None:
         return "nothing of droplan's is enforced"
-    if "closed" in ruleset.chains:
+    if ruleset.comment.startswith(_CLOSED):
         return "the private interface is closed meanwhile"
     return "what droplan enforced before still stands"
 
