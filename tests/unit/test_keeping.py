@@ -271,3 +271,28 @@ def _open_to(bench: Bench, address: bytes) -> bool:
     ranges = [e for one in ruleset.sets.values() for e in one.elements if len(e) == 8]
     assert ranges
     return any(element[:4] <= address <= element[4:] for element in ranges)
+
+
+def test_one_cycle_alone_goes_on_from_what_was_kept() -> None:
+    """`once` writes nothing before its own answer, but knows who was there."""
+    blocked = droplet(3, tags=("blocked",))
+    shelf, kept = _saved(fleet(droplet(1), droplet(2), blocked))
+    bench = _bench(
+        fleet(droplet(1), droplet(2, tags=("blocked",)), skipped=(Skipped(3, "odd"),)), shelf=shelf
+    )
+    bench.cycle.policy = COMPLEMENT
+    asyncio.run(bench.cycle.take(kept))
+    assert bench.kernel.observe().ruleset is None
+    outcome = bench.run()
+    assert isinstance(outcome, Committed)
+    assert not _open_to(bench, blocked.private[0])
+    assert not outcome.world.held
+
+
+def test_a_set_that_the_kernel_lost_is_held_as_it_was_kept() -> None:
+    """An entry that nobody ever read holds removals, and what the kernel lost is not opened by that."""
+    shelf, kept = _saved(fleet(droplet(1), droplet(2), droplet(3)))
+    bench = _bench(fleet(droplet(1), droplet(2), skipped=(Skipped(9, "odd"),)), shelf=shelf)
+    asyncio.run(bench.cycle.take(kept))
+    assert isinstance(bench.run(), Committed)
+    assert {2, 3} == bench.held
