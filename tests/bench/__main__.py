@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from droplan_daemon.errors import Fatal
 from droplan_daemon.lab.netns import gain_rights
 
-from . import daemon, fetching, kernel, old, packets, policy
+from . import boot, daemon, fetching, kernel, old, packets, policy
 from .rounds import Effort
 from .table import head, lines
 
@@ -28,6 +28,7 @@ GROUPS: "dict[str, Callable[[Effort], Iterator[Row]]]" = {
     "memory": daemon.memory_rows,
     "ready": daemon.ready_rows,
     "policy": policy.rows,
+    "boot": boot.rows,
     "old": old.rows,
 }
 
