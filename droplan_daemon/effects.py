@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .model.fleet import Fleet
     from .model.host import Host
     from .model.plan import Plan
+    from .model.policy import Firewall
     from .model.ruleset import Ruleset
 
 Generation = int
@@ -83,6 +84,19 @@ class Backend(Protocol):
 
     def script(self, ruleset: "Ruleset") -> str:
         """What boot loads to have this Ruleset: the body of a boot script, without its header. PURE."""
+
+
+class Kernels(Protocol):
+    """The Backends of this machine. Blocking; for one thread at a time."""
+
+    def choose(self, firewall: "Firewall") -> Backend:
+        """The Backend that this asks for, on this host. Raises KernelUnsupported or NotPermitted."""
+
+    def leave_others(self) -> None:
+        """Remove what those that are not chosen hold; what cannot be is told by `about`, and tried again."""
+
+    def about(self) -> tuple[str, tuple[str, ...]]:
+        """What was chosen and why, as the end of a sentence; and what a person should know of it."""
 
 
 class Connections(Protocol):

@@ -31,7 +31,7 @@ from .safety import examine, held, unread
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from .effects import Backend, HostFinder, Observation, Source
+    from .effects import Backend, HostFinder, Kernels, Observation, Source
     from .keeping import Keeping, Unsaved
     from .model.checkpoint import Checkpoint
     from .model.fleet import Droplet, Fleet
@@ -62,7 +62,7 @@ class World:
     """What a cycle knew when it decided; `policy` is what this Droplet enforces, overrides applied.
 
     `held`: an entry of the answer could not be read, so nobody was taken out of any set.
-    `restored`: nobody has answered yet, this is what was kept.
+    `restored`: nobody has answered yet, this is what was kept. `backend`: what was chosen, and why.
     """
 
     fleet: "Fleet"
@@ -74,6 +74,7 @@ class World:
     warnings: tuple[str, ...] = ()
     held: bool = False
     restored: Restored | None = None
+    backend: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,8 @@ Outcome = Unchanged | Committed | Refused | Failed
 class Cycle:
     """The parts of a cycle. `previous` is the last Fleet that was acted on.
 
-    Without `keeping` nothing is kept.
+    Without `keeping` nothing is kept. With `kernels` the `backend` is what the Droplet's own Policy asks
+    for, chosen anew in each cycle; what others hold goes when it has been read back.
     """
 
     policy: "Policy"
@@ -134,6 +136,7 @@ class Cycle:
     backend: "Backend"
     previous: "Fleet | None" = field(default=None)
     keeping: "Keeping | None" = None
+    kernels: "Kernels | None" = None
 
     async def run(self) -> Outcome:
         """One cycle. Raises Fatal alone; everything else is an Outcome."""
@@ -165,6 +168,8 @@ class Cycle:
         except Retry as error:
             return Failed(error)
         self.previous = outcome.world.fleet
+        if self.kernels:
+            await asyncio.to_thread(self.kernels.leave_others)
         return await self._kept(outcome)
 
     async def _kept(self, outcome: Unchanged | Committed) -> Outcome:
@@ -205,11 +210,14 @@ class Cycle:
     async def _prospect(self, fleet: "Fleet", host: "Host", restored: Restored | None = None) -> Prospect:
         evidence = examine(self.policy, fleet, host, self.previous)
         desired = compile_ruleset(self.policy, evidence.fleet, host, evidence.own)
+        mine = effective(self.policy, evidence.scene)
+        if self.kernels:
+            self.backend = await asyncio.to_thread(self.kernels.choose, mine.firewall)
         observation = await asyncio.to_thread(self.backend.observe)
         if evidence.hold_removals:
             kept = self.keeping.kept if self.keeping else None
             desired = held(desired, observation.ruleset, kept.ruleset if kept else None)
-        mine = effective(self.policy, evidence.scene)
+        chosen, cautions = self.kernels.about() if self.kernels else ("", ())
         world = World(
             evidence.fleet,
             host,
@@ -217,9 +225,10 @@ class Cycle:
             peer_droplets(self.policy.peers, evidence.fleet, evidence.own),
             desired,
             mine,
-            (*warnings(self.policy, evidence.scene), *_unguarded(mine, host), *_holding(evidence)),
+            (*warnings(self.policy, evidence.scene), *_unguarded(mine, host), *_holding(evidence), *cautions),
             evidence.hold_removals,
             restored,
+            chosen,
         )
         return Prospect(world, observation, diff(observation.ruleset, desired))
 

@@ -60,8 +60,8 @@ class IptablesBackend:
     """iptables and ip sets of this network namespace. Blocking; for one thread at a time.
 
     `variant`: `nft`, `legacy`, or None for what `iptables` is here. `deadline`, in seconds, is for
-    answers of the kernel and for the lock of iptables. `take_over`: chains with our names are ours
-    whoever wrote them.
+    answers of the kernel and for the lock of iptables. Not `alone`: ip sets of ours belong to somebody
+    else's rules, such as another variant's, and are neither read nor written.
     """
 
     name = "iptables"
@@ -72,12 +72,13 @@ class IptablesBackend:
         *,
         ipset: bool = True,
         deadline: float = 5.0,
-        take_over: bool = False,
+        alone: bool = True,
     ) -> None:
         self._programs = {family: Program(family, variant, deadline) for family in Family}
         self._ipset = ipset
         self._deadline = deadline
-        self._take_over = take_over
+        self._alone = alone
+        self.variant = variant or ""
         self._sets: IpSets | None = None
         self._left_out: dict[Family, Saved] = {}
         self._seen: _Seen | None = None
@@ -128,7 +129,7 @@ class IptablesBackend:
 
     def _look(self) -> _Seen:
         tables = {family: self._read(family) for family in Family}
-        used = self._ipset or _kernel_has_sets()
+        used = self._alone and (self._ipset or _kernel_has_sets())
         sizes = self._sizes() if used else {}
         sets = self._ip_sets().observe() if used else {}
         ours = tuple((family, *found.table.items()) for family, found in tables.items())
@@ -145,11 +146,11 @@ class IptablesBackend:
 
     def _ruleset(self, seen: _Seen) -> Ruleset | None:
         strangers = frozenset[str]().union(*(table.strangers for table in seen.tables.values()))
-        if strangers and not self._take_over:
+        if strangers:
             names = ", ".join(sorted(strangers))
             message = (
-                f"iptables holds chains with names of droplan's that droplan did not write: {names}; `droplan "
-                f"migrate` takes over those of the old droplan, any other must be renamed or removed"
+                f"iptables holds chains with names of droplan's that it did not write: {names}; "
+                f"`droplan migrate` takes over those of the old droplan, others must be renamed or removed"
             )
             raise Refusal(message, reason="foreign_chain")
         tables = {family: found.table for family, found in seen.tables.items()}

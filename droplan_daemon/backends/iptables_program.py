@@ -21,7 +21,7 @@ from droplan_daemon.plaintext import cut, escape
 
 LOCK = "/run/xtables.lock"
 _BASE = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
-_SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _RESOURCE = 4  # RESOURCE_PROBLEM
 _WORK = 60.0  # seconds that a run may take beyond its wait for the lock
 _NET_ADMIN = 12  # CAP_NET_ADMIN
@@ -73,7 +73,7 @@ class Program:
                 errors="replace",
                 check=False,
                 timeout=self._wait + _WORK,
-                env={"PATH": _SEARCH, "LC_ALL": "C"},
+                env={"PATH": SEARCH, "LC_ALL": "C"},
             )
         except subprocess.TimeoutExpired as error:
             raise CommitUnknown(f"{name} did not end in time", reason="no_reply") from error
@@ -97,7 +97,7 @@ class Program:
 
 
 def _found(name: str) -> str | None:
-    return shutil.which(name, path=_SEARCH)
+    return shutil.which(name, path=SEARCH)
 
 
 def family_is_on(family: Family) -> bool:

@@ -12,6 +12,7 @@ from droplan_daemon.reconcile import Failed, Refused
 from droplan_daemon.workers import Workers
 
 from . import output, wiring
+from .kernels import Kernels, all_backends
 
 if TYPE_CHECKING:
     import argparse
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from droplan_daemon.settings import Settings
 
 _SOMETHING_TO_CHANGE = 3
+_HOLDINGS = {"nftables": "table inet droplan", "iptables": "droplan's chains in iptables, and its ip sets"}
 
 
 def run(args: "argparse.Namespace") -> int:
@@ -42,13 +44,14 @@ def run(args: "argparse.Namespace") -> int:
             raise
         invalid_configuration(error)
         return error.exit_code
-    kernel = wiring.permitted_backend()
+    kernels = Kernels()
+    kernel = wiring.permitted_backend(settings.policy.firewall, kernels)
 
     def build(known: "Fleet | None", fresh: "Settings | None" = None) -> "Parts":
         found = fresh or wiring.settings_of(args)
         if found.source.token:
             secrets.learn(found.source.token.reveal())
-        return wiring.parts(found, kernel, known)
+        return wiring.parts(found, kernel, known, kernels)
 
     asyncio.run(_run(settings, build, environ))
     return 0
@@ -94,11 +97,12 @@ def once(args: "argparse.Namespace") -> int:
     from . import plan_view
 
     settings = wiring.settings_of(args)
-    kernel = wiring.permitted_backend()
+    kernels = Kernels()
+    kernel = wiring.permitted_backend(settings.policy.firewall, kernels)
     checkpoint, damaged = wiring.kept(wiring.store(settings))
     for error in damaged:
         output.note(f"not used: {error}")
-    parts = wiring.parts(settings, kernel, checkpoint.fleet if checkpoint else None)
+    parts = wiring.parts(settings, kernel, checkpoint.fleet if checkpoint else None, kernels)
     outcome = asyncio.run(_once(parts, checkpoint))
     if isinstance(outcome, Failed | Refused):
         raise outcome.error
@@ -152,8 +156,12 @@ def _about_this_machine(args: "argparse.Namespace") -> bool:
 
 async def _prospect(args: "argparse.Namespace") -> "Prospect":
     """Against this machine's kernel; offline or as another Droplet, against an empty one."""
-    kernel = wiring.permitted_backend() if _about_this_machine(args) else wiring.nothing()
-    async with wiring.cycle_for(args, kernel) as cycle:
+    if not _about_this_machine(args):
+        kernel, kernels = wiring.nothing(), None
+    else:
+        kernels = Kernels()
+        kernel = wiring.permitted_backend(wiring.settings_of(args).policy.firewall, kernels)
+    async with wiring.cycle_for(args, kernel, kernels) as cycle:
         return await cycle.prospect()
 
 
@@ -190,13 +198,16 @@ def flush(args: "argparse.Namespace") -> int:
     from droplan_daemon.checkpoint import StateFiles
     from droplan_daemon.settings import environment, folders
 
-    removed = reconcile.flush(wiring.backend())
+    removed = [kernel.name for kernel in all_backends() if reconcile.flush(kernel)]
     found = folders(environment())
     retired = StateFiles(found.state, found.runtime).retire()
     if args.json:
-        output.document({"ok": True, "removed": removed, "retired": retired})
+        output.document({"ok": True, "removed": bool(removed), "retired": retired})
         return 0
-    print("removed: table inet droplan" if removed else "nothing to remove: no table inet droplan")
+    for name in removed:
+        print(f"removed: {_HOLDINGS[name]}")
+    if not removed:
+        print("nothing to remove: no table inet droplan, no chains of droplan's in iptables")
     if retired:
         print("removed: the boot script; the next boot restores nothing until the daemon has run again")
     return 0

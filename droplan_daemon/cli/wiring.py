@@ -22,6 +22,7 @@ from droplan_daemon.errors import HostUnknown, StoreFailed
 from droplan_daemon.keeping import Keeping
 from droplan_daemon.model.fleet import InterfaceKind
 from droplan_daemon.model.host import Host
+from droplan_daemon.model.policy import Firewall
 from droplan_daemon.policy.peers import peer_droplets
 from droplan_daemon.policy.scene import scene
 from droplan_daemon.policy.uses import may_be_managed, needs_networks
@@ -31,6 +32,8 @@ from droplan_daemon.safety import unread
 from droplan_daemon.settings import IptablesSave, Settings, SourceKind, load
 from droplan_daemon.sources.file import FileSource, changes
 
+from .kernels import Kernels
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator
@@ -39,25 +42,24 @@ if TYPE_CHECKING:
     from droplan_daemon.model.checkpoint import Checkpoint
     from droplan_daemon.model.fleet import Droplet, Fleet
     from droplan_daemon.model.policy import Policy
+    from droplan_daemon.model.ruleset import Ruleset
     from droplan_daemon.sources.digitalocean import DigitalOcean
     from droplan_daemon.sources.host import DropletFinder
 
 CLOCK = SystemClock()
 
 
-def backend() -> "Backend":
-    """The kernel of this network namespace."""
-    from droplan_daemon.backends.nft import NftBackend
-
-    return NftBackend()
+def backend(firewall: Firewall = Firewall()) -> "Backend":  # noqa: B008 - a frozen value
+    """What holds the rules of this network namespace, by choice of this host or of the Policy."""
+    return Kernels().choose(firewall)
 
 
-def permitted_backend() -> "Backend":
+def permitted_backend(firewall: Firewall = Firewall(), kernels: Kernels | None = None) -> "Backend":  # noqa: B008
     """The same, asked once: who may not touch it is told so before the API is asked anything.
 
     Raises NotPermitted or KernelUnsupported.
     """
-    kernel = backend()
+    kernel = (kernels or Kernels()).choose(firewall)
     kernel.generation()
     return kernel
 
@@ -98,10 +100,12 @@ def boot_id() -> str:
         return ""
 
 
-def parts(settings: Settings, kernel: "Backend", known: "Fleet | None" = None) -> Parts:
+def parts(
+    settings: Settings, kernel: "Backend", known: "Fleet | None" = None, kernels: Kernels | None = None
+) -> Parts:
     """A Cycle over the configured Source, and what the loop needs beside it.
 
-    `known` is the last Fleet that was believed.
+    `known` is the last Fleet that was believed. With `kernels` each cycle chooses its Backend itself.
     """
     source, finder = _source(settings, known), _finder(settings)
     path = settings.source.path
@@ -111,8 +115,8 @@ def parts(settings: Settings, kernel: "Backend", known: "Fleet | None" = None) -
         await source.aclose()
         await finder.aclose()
 
-    keeping = Keeping(store(settings), finder, CLOCK, boot_id(), _keeper(settings, kernel))
-    cycle = Cycle(settings.policy, source, finder, kernel, keeping=keeping)
+    keeping = Keeping(store(settings), finder, CLOCK, boot_id(), _keeper(settings, kernel, kernels))
+    cycle = Cycle(settings.policy, source, finder, kernel, keeping=keeping, kernels=kernels)
     return Parts(cycle, settings.source.interval, watch, close, settings.warnings)
 
 
@@ -132,14 +136,32 @@ def _source(settings: Settings, known: "Fleet | None") -> "DigitalOcean | FileSo
     )
 
 
-def _keeper(settings: Settings, kernel: "Backend") -> "Keeper | None":
+def _keeper(settings: Settings, kernel: "Backend", kernels: Kernels | None) -> "Keeper | None":
     """What saves the host's iptables rules after a change; None: nothing does."""
-    wanted = settings.persist.iptables_save
-    if wanted is IptablesSave.OFF or (wanted is IptablesSave.AUTO and kernel.name != "iptables"):
+    if settings.persist.iptables_save is IptablesSave.OFF:
         return None
-    from .keeping import keeper
+    return _Saving(settings, kernel, kernels)
 
-    return keeper(settings.persist, getattr(kernel, "variant", ""))
+
+@dataclass(frozen=True, slots=True)
+class _Saving:
+    """A Keeper for whatever Backend the cycle has chosen."""
+
+    settings: Settings
+    kernel: "Backend"
+    kernels: Kernels | None
+
+    def keep(self, ruleset: "Ruleset | None") -> None:
+        """Save the rules, if this Backend's are to be saved. Raises StoreFailed."""
+        kernel = (self.kernels.current if self.kernels else None) or self.kernel
+        wanted = self.settings.persist
+        if wanted.iptables_save is IptablesSave.AUTO and kernel.name != "iptables":
+            return
+        from .keeping import keeper
+
+        found = keeper(wanted, getattr(kernel, "variant", ""))
+        if found:
+            found.keep(ruleset)
 
 
 def _finder(settings: Settings) -> "DropletFinder":
@@ -203,14 +225,16 @@ def settings_of(args: "argparse.Namespace", *, need_token: bool = True) -> Setti
 
 
 @asynccontextmanager
-async def cycle_for(args: "argparse.Namespace", kernel: "Backend") -> "AsyncIterator[Cycle]":
+async def cycle_for(
+    args: "argparse.Namespace", kernel: "Backend", kernels: Kernels | None = None
+) -> "AsyncIterator[Cycle]":
     """A Cycle for a command: online, or offline with --fleet and --as."""
     offline = args.fleet is not None
     settings = settings_of(args, need_token=not offline)
     if offline:
         chosen = replace(settings.source, kind=SourceKind.FILE, path=args.fleet.absolute())
         settings = replace(settings, source=chosen)
-    made = parts(settings, kernel)
+    made = parts(settings, kernel, kernels=kernels)
     if args.name is not None:
         made.cycle.finder = Given(args.name)
     try:

@@ -142,6 +142,30 @@ class InterfaceOverride:
     outbound: Outbound | None = None
 
 
+class BackendName(StrEnum):
+    """What holds the rules; auto: iptables on a host whose own rules are kept by iptables, else nftables."""
+
+    AUTO = "auto"
+    NFTABLES = "nftables"
+    IPTABLES = "iptables"
+
+
+@dataclass(frozen=True, slots=True)
+class Firewall:
+    """How the rules get into the kernel. `ipset`: with iptables, members are in ip sets."""
+
+    backend: BackendName = BackendName.AUTO
+    ipset: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FirewallOverride:
+    """The keys of [firewall] that an override sets; None: as it was."""
+
+    backend: BackendName | None = None
+    ipset: bool | None = None
+
+
 class Unset(StrEnum):
     """A value that was not given, where None means something."""
 
@@ -160,6 +184,7 @@ class Override:
     private: InterfaceOverride = InterfaceOverride()
     public: InterfaceOverride = InterfaceOverride()
     denied_log: Rate | Unset | None = Unset.UNSET
+    firewall: FirewallOverride = FirewallOverride()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +199,7 @@ class Policy:
     allows: tuple[Allow, ...] = ()
     overrides: tuple[Override, ...] = ()
     lifelines: frozenset[Lifeline] = frozenset(Lifeline)
+    firewall: Firewall = Firewall()
 
     def on(self, kind: InterfaceKind) -> InterfacePolicy:
         """The part that concerns one kind of interface."""

@@ -12,7 +12,14 @@ from droplan_daemon.model.policy import Unset
 from .pick import droplets
 
 if TYPE_CHECKING:
-    from droplan_daemon.model.policy import InterfaceOverride, InterfacePolicy, Override, Policy
+    from droplan_daemon.model.policy import (
+        Firewall,
+        FirewallOverride,
+        InterfaceOverride,
+        InterfacePolicy,
+        Override,
+        Policy,
+    )
     from droplan_daemon.model.selector import Selector
 
     from .scene import Scene
@@ -39,6 +46,15 @@ def _overridden(policy: "Policy", override: "Override") -> "Policy":
         private=_interface(policy.private, override.private),
         public=_interface(policy.public, override.public),
         denied_log=policy.denied_log if isinstance(override.denied_log, Unset) else override.denied_log,
+        firewall=_firewall(policy.firewall, override.firewall),
+    )
+
+
+def _firewall(before: "Firewall", override: "FirewallOverride") -> "Firewall":
+    return replace(
+        before,
+        backend=override.backend or before.backend,
+        ipset=before.ipset if override.ipset is None else override.ipset,
     )
 
 

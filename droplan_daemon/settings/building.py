@@ -11,6 +11,8 @@ from droplan_daemon.model.fleet import InterfaceKind
 from droplan_daemon.model.policy import (
     Allow,
     Direction,
+    Firewall,
+    FirewallOverride,
     InterfaceOverride,
     InterfacePolicy,
     Lifeline,
@@ -41,6 +43,7 @@ def policy(file: "File") -> Policy:
         lifelines=frozenset(
             lifeline for lifeline in Lifeline if getattr(file.lifelines, lifeline.name.lower())
         ),
+        firewall=Firewall(file.firewall.backend, file.firewall.ipset),
     )
 
 
@@ -84,6 +87,7 @@ def _override(section: "OverrideSection") -> Override:
         private=_changes(section.private),
         public=_changes(section.public),
         denied_log=section.log.denied if "denied" in section.log.model_fields_set else Unset.UNSET,
+        firewall=FirewallOverride(section.firewall.backend, section.firewall.ipset),
     )
 
 

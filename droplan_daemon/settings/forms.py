@@ -2,7 +2,7 @@
 
 Law: what a parser refuses it refuses as a PydanticCustomError whose *type* says how it is
 told to a person (see `translate`): EXPECTED, the words of its Form say what would be right;
-UNSUITABLE, the form is right, and `reason` says what is not; LATER, valid in a later version.
+UNSUITABLE, the form is right, and `reason` says what is not.
 An `offset` in its context is how many characters into the string the mistake stands.
 """
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 EXPECTED = "expected"
 UNSUITABLE = "unsuitable"
-LATER = "later"
 
 SHORTEST_INTERVAL, LONGEST_INTERVAL = 0.1, 86_400.0
 
@@ -47,7 +46,7 @@ class Form:
 
 
 def refuse(kind: str, reason: str = "", hint: str = "", offset: int | None = None) -> PydanticCustomError:
-    """What a parser raises; `kind` is EXPECTED, UNSUITABLE or LATER."""
+    """What a parser raises; `kind` is EXPECTED or UNSUITABLE."""
     return PydanticCustomError(kind, "{reason}", {"reason": reason, "hint": hint, "offset": offset})
 
 
@@ -68,19 +67,6 @@ def choice(enum: "type[StrEnum]") -> "Callable[[Any], StrEnum]":
             raise refuse(EXPECTED) from None
 
     return member
-
-
-def only(now: str, later: str) -> "Callable[[Any], str]":
-    """A parser for a choice of which this version serves `now`, and a later one `later` too."""
-
-    def word(value: Any) -> str:
-        if text(value) == later:
-            raise refuse(LATER, f'"{later}" is not in this version yet', f'leave it at "{now}"')
-        if value != now:
-            raise refuse(EXPECTED)
-        return now
-
-    return word
 
 
 def duration(value: Any) -> float:

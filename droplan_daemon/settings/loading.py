@@ -102,7 +102,6 @@ def _read(
     return Settings(
         policy=made,
         source=_source(file, found.token, folder),
-        backend=file.firewall.backend,
         folders=folders(environ),
         path=path,
         warnings=warnings,

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
 from droplan_daemon.model.fleet import InterfaceKind
-from droplan_daemon.model.policy import InterfacePolicy, Mode, Outbound, Peers, Policy, Ports, Rate, Scope
+from droplan_daemon.model.policy import (
+    BackendName,
+    InterfacePolicy,
+    Mode,
+    Outbound,
+    Peers,
+    Policy,
+    Ports,
+    Rate,
+    Scope,
+)
 from droplan_daemon.model.selector import Selector
 
 from . import forms, rules
@@ -48,7 +58,7 @@ Denied = Annotated[
 ]
 ModeWord = Annotated[Mode, PlainValidator(forms.choice(Mode)), _words(Mode)]
 OutboundWord = Annotated[Outbound, PlainValidator(forms.choice(Outbound)), _words(Outbound)]
-Backend = Annotated[str, PlainValidator(forms.only("nftables", later="iptables")), Form('"nftables"')]
+Backend = Annotated[BackendName, PlainValidator(forms.choice(BackendName)), _words(BackendName)]
 RuleName = Annotated[
     str,
     PlainValidator(rules.name),
@@ -181,7 +191,14 @@ class FirewallSection(Section):
     """How the rules get into the kernel."""
 
     backend: Backend = Field(
-        "nftables", description='What holds the rules. "iptables" comes in a later version.'
+        _POLICY.firewall.backend,
+        description="What holds the rules. auto: iptables on a host whose own rules are kept by iptables "
+        "(iptables-persistent or iptables-services is switched on and has rules to restore), else nftables.",
+    )
+    ipset: Flag = Field(
+        _POLICY.firewall.ipset,
+        description="With iptables: keep addresses in ip sets. false: one rule for each address, which "
+        "needs no ip sets, and costs a packet the more the more peers there are.",
     )
 
 
@@ -300,6 +317,7 @@ class FirewallChanges(Section):
     """The keys of [firewall], none of which must be there."""
 
     backend: Backend | None = None
+    ipset: Flag | None = None
 
 
 class OverrideSection(Section):
@@ -319,7 +337,7 @@ class OverrideSection(Section):
         LogChanges(), examples=[{"denied": "off"}], description="As in [log]."
     )
     firewall: Annotated[FirewallChanges, Form("a table with keys of [firewall]")] = Field(
-        FirewallChanges(), examples=[{"backend": "nftables"}], description="As in [firewall]."
+        FirewallChanges(), examples=[{"backend": "iptables"}], description="As in [firewall]."
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from droplan_daemon.errors import Problem
 from droplan_daemon.plaintext import cut, escape, mask, nearest
 
-from .forms import LATER, UNSUITABLE
+from .forms import UNSUITABLE
 from .keys import Key, header, keys, tables
 
 if TYPE_CHECKING:
@@ -79,8 +79,6 @@ def _sentence(error: "ErrorDetails", subject: str, path: "KeyPath") -> tuple[str
     context, names = error.get("ctx", {}), _names(path)
     if error["type"] == UNSUITABLE:
         return f"{subject} {_safe(context['reason'])}", _safe(context["hint"])
-    if error["type"] == LATER:
-        return f"{subject}: {context['reason']}", context["hint"]
     key = next((key for key in keys() if key.name == ".".join(_home(names))), None)
     found = _found(error["input"], names)
     if key is None:

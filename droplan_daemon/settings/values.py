@@ -77,7 +77,6 @@ class Settings:
 
     policy: "Policy"
     source: SourceSettings
-    backend: str
     folders: Folders
     path: Path
     warnings: "tuple[Problem, ...]" = ()

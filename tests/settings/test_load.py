@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droplan_daemon.errors import ConfigInvalid
-from droplan_daemon.model.policy import InterfacePolicy, Mode, Peers, Policy, Rate, Scope, Unit
+from droplan_daemon.model.policy import (
+    BackendName,
+    Firewall,
+    InterfacePolicy,
+    Mode,
+    Peers,
+    Policy,
+    Rate,
+    Scope,
+    Unit,
+)
 from droplan_daemon.settings import Folders, Key, SourceKind, environment, keys, load
 from droplan_daemon.settings.keys import tables
 from droplan_daemon.settings.loading import _validated
@@ -46,6 +56,7 @@ denied = "5/second"
 
 [firewall]
 backend = "nftables"
+ipset = false
 """
 
 
@@ -58,7 +69,7 @@ def test_an_empty_file_is_the_old_droplan(loaded: "Loading") -> None:
         settings.source.metadata_url,
         settings.source.interval,
     )
-    assert ("nftables", Folders(), ()) == (settings.backend, settings.folders, settings.warnings)
+    assert (Folders(), ()) == (settings.folders, settings.warnings)
 
 
 def test_every_key_arrives(loaded: "Loading") -> None:
@@ -71,6 +82,7 @@ def test_every_key_arrives(loaded: "Loading") -> None:
             private=InterfacePolicy(managed=True, allow_peers=False),
             public=InterfacePolicy(managed=True, allow_peers=True),
             denied_log=Rate(5, Unit.SECOND),
+            firewall=Firewall(BackendName.NFTABLES, ipset=False),
         )
         == settings.policy
     )
@@ -217,7 +229,12 @@ MISTAKES = [
         'must be "accept" or "drop", not "dorp"',
         'did you mean "drop"?',
     ),
-    ("[firewall]\nbackend = 'iptables'", "firewall.backend:2:11", "is not in this version yet", '"nftables"'),
+    (
+        "[firewall]\nbackend = 'iptable'",
+        "firewall.backend:2:11",
+        'must be "auto", "nftables" or "iptables", not "iptable"',
+        'did you mean "iptables"?',
+    ),
 ]
 
 

@@ -12,7 +12,9 @@ from droplan_daemon.model.fleet import Droplet, Fleet, InterfaceKind
 from droplan_daemon.model.host import Host
 from droplan_daemon.model.policy import (
     Allow,
+    BackendName,
     Direction,
+    FirewallOverride,
     InterfaceOverride,
     InterfacePolicy,
     Lifeline,
@@ -60,7 +62,7 @@ on      = "name:haproxy-www"
 mode    = "audit"
 private = { managed = false, outbound = "accept" }
 log     = { denied = "off" }
-firewall = { backend = "nftables" }
+firewall = { backend = "iptables", ipset = false }
 
 [[override]]
 on = "tag:db and not name:*-canary"
@@ -102,6 +104,7 @@ def test_every_key_of_rules_and_overrides_arrives(loaded: "Loading") -> None:
                     Mode.AUDIT,
                     private=InterfaceOverride(managed=False, outbound=Outbound.ACCEPT),
                     denied_log=None,
+                    firewall=FirewallOverride(BackendName.IPTABLES, ipset=False),
                 ),
                 Override(
                     parse("tag:db and not name:*-canary"),
@@ -289,10 +292,10 @@ MISTAKES = [
         'did you mean "drop"?',
     ),
     (
-        "[[override]]\non = 'all'\nmode = 'audit'\nfirewall = { backend = 'iptables' }",
+        "[[override]]\non = 'all'\nmode = 'audit'\nfirewall = { backend = 'iptable' }",
         "override.firewall.backend:4:24",
-        "is not in this version yet",
-        '"nftables"',
+        'must be "auto", "nftables" or "iptables"',
+        'did you mean "iptables"?',
     ),
     (
         "[[override]]\non='all'\nmode='audit'\npeers = {}",

@@ -1,0 +1,130 @@
+"""The Backends of this machine: which one is chosen, and that the others hold nothing of ours.
+
+Laws:
+1. A Backend is made once for each Choice, and kept: it knows what it saw last.
+2. What others hold is removed only after the chosen one was read back.
+3. A daemon on nftables imports nothing of iptables unless the machine has any of it.
+"""
+
+from contextlib import suppress
+from dataclasses import replace
+from shutil import which
+from typing import TYPE_CHECKING
+
+from droplan_daemon.errors import KernelUnsupported, Refusal, Retry
+from droplan_daemon.model.policy import BackendName, Firewall
+from droplan_daemon.reconcile import flush
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from droplan_daemon.backends.choice import Choice
+    from droplan_daemon.effects import Backend
+
+_SBIN = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+
+
+class Kernels:
+    """Implements effects.Kernels. Blocking; for one thread at a time."""
+
+    def __init__(self) -> None:
+        self._made: dict[Choice, Backend] = {}
+        self._chosen: Choice | None = None
+        self._clean: Choice | None = None
+        self._left: str = ""
+
+    @property
+    def current(self) -> "Backend | None":
+        """What was chosen last."""
+        return self._made[self._chosen] if self._chosen else None
+
+    def choose(self, firewall: Firewall) -> "Backend":
+        """The Backend that this asks for, on this host. Raises KernelUnsupported, NotPermitted."""
+        found = _choice(firewall)
+        if found not in self._made:
+            self._made[found] = _backend(found)
+        self._chosen = found
+        return self._made[found]
+
+    def about(self) -> tuple[str, tuple[str, ...]]:
+        """What was chosen and why, and what a person should know about it."""
+        if self._chosen is None:
+            return "", ()
+        own: tuple[str, ...] = getattr(self._made[self._chosen], "cautions", tuple)()
+        return str(self._chosen), tuple(filter(None, (self._chosen.caution, *own, self._left)))
+
+    def leave_others(self) -> None:
+        """Remove what a Backend that is not chosen still holds; what cannot be is told, and tried again."""
+        if self._chosen is None or self._clean == self._chosen:
+            return
+        try:
+            for other in _others(self._chosen):
+                flush(other)
+            self._clean, self._left = self._chosen, ""
+        except (Retry, Refusal, KernelUnsupported) as error:
+            self._left = f"what another backend of droplan's held could not be removed yet: {error}"
+
+
+def _choice(firewall: Firewall) -> "Choice":
+    from droplan_daemon.backends.choice import Choice, backend_of, variant_of
+
+    if firewall.backend is BackendName.NFTABLES or not _has_iptables(firewall):
+        return Choice(BackendName.NFTABLES, why=backend_of(firewall, ())[1])
+    from droplan_daemon.backends import iptables_host
+
+    name, why = backend_of(firewall, iptables_host.restored_rules())
+    if name is BackendName.NFTABLES:
+        return Choice(name, why=why)
+    from droplan_daemon.backends.choice import rules_of_others
+
+    rules = {variant: rules_of_others(text) for variant, text in iptables_host.dumps().items()}
+    variant, caution = variant_of(rules)
+    return Choice(name, variant, firewall.ipset, why, caution)
+
+
+def _has_iptables(firewall: Firewall) -> bool:
+    """Whether iptables may come into it: an explicit choice is told what is missing by the backend."""
+    return firewall.backend is BackendName.IPTABLES or which("iptables-restore", path=_SBIN) is not None
+
+
+def _backend(choice: "Choice") -> "Backend":
+    if choice.backend is BackendName.NFTABLES:
+        from droplan_daemon.backends.nft import NftBackend
+
+        return NftBackend()
+    from droplan_daemon.backends.iptables import IptablesBackend
+
+    return IptablesBackend(choice.variant, ipset=choice.ipset)
+
+
+def all_backends() -> "Iterator[Backend]":
+    """Every Backend that may hold something of ours."""
+    from droplan_daemon.backends.nft import NftBackend
+
+    yield NftBackend()
+    yield from _of_iptables(None)
+
+
+def _others(chosen: "Choice") -> "Iterator[Backend]":
+    if chosen.backend is BackendName.IPTABLES:
+        with suppress(KernelUnsupported):
+            yield _backend(replace(chosen, backend=BackendName.NFTABLES))
+        yield from _of_iptables(chosen)
+    else:
+        yield from _of_iptables(None)
+
+
+def _of_iptables(chosen: "Choice | None") -> "Iterator[Backend]":
+    """The variants of iptables that hold chains of ours, but for the one that is chosen."""
+    if which("iptables-save", path=_SBIN) is None:
+        return
+    from droplan_daemon.backends import iptables_host
+
+    own = (chosen.variant or iptables_host.own_variant()) if chosen else None
+    used = [variant for variant in iptables_host.variants_in_use() if variant != own]
+    for variant in used:
+        from droplan_daemon.backends.iptables import IptablesBackend
+
+        # The sets are those of the rules that stay; without any, they go with the last.
+        last = chosen is None and variant == used[-1]
+        yield IptablesBackend(variant, ipset=last, alone=last)
