@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from droplan_daemon import reconcile
-from droplan_daemon.errors import ConfigInvalid, NotPermitted, Problem
+from droplan_daemon.errors import ConfigInvalid, NotPermitted, Problem, StoreFailed
 from droplan_daemon.migrate.carrying import Hands, carry_out, variants
 from droplan_daemon.migrate.planning import BESIDE, CONFIG, Commit, difference, leading, migration
 from droplan_daemon.migrate.search import search
@@ -97,8 +97,12 @@ def here(machine: Machine, found: "Found", *, as_json: bool, dry_run: bool) -> "
     if planned and not dry_run:
         _require_token(machine, planned, found)
         peers = frozenset[bytes]().union(*(one.peers for one in left.values()))
+        config = machine.at(machine.config)
         hands = Hands(
-            machine.root, installed, lambda: _commit(machine.at(machine.config), kernel, peers, told)
+            machine.root,
+            installed,
+            commit=lambda: _commit(config, kernel, peers, told),
+            save=lambda: _save(config, kernel, told),
         )
         carry_out(planned, hands, told.tell)
     return told
@@ -120,6 +124,8 @@ def _commit(
 ) -> "Callable[[], None]":
     """One cycle with this configuration; what takes it back. Raises whatever keeps it from ending well."""
     parts = wiring.parts(load(config), kernel)
+    if parts.cycle.keeping:
+        parts.cycle.keeping.keeper = None  # the old chains stand still, and belong into no file
     fresh = kernel.observe().ruleset is None
 
     async def cycle() -> "Outcome":
@@ -138,6 +144,18 @@ def _commit(
             reconcile.flush(kernel)
 
     return back
+
+
+def _save(config: Path, kernel: "Backend", told: "_Report") -> None:
+    """Save the host's rules; when that fails the new rules stand all the same."""
+    from .keeping import keeper
+
+    kept = keeper(load(config).persist, getattr(kernel, "variant", None) or "")
+    try:
+        if kept:
+            kept.keep(None)
+    except StoreFailed as error:
+        told.warn(f"{error}; try again with: droplan save")
 
 
 class _Report:
@@ -166,6 +184,10 @@ class _Report:
         if not self._json:
             print(f"done: {escape(str(step))}", flush=True)
 
+    def warn(self, text: str) -> None:
+        """Something that a person has to mend."""
+        self._warnings.append(text)
+
     def lost(self, peers: "frozenset[Address]", world: "World") -> None:
         """Whom the old chains let in, and the new rules do not name."""
         own = {*world.own.private, *world.own.public}
@@ -173,9 +195,7 @@ class _Report:
         gone = sorted(address for address in peers - own if address not in named)
         if gone:
             shown = ", ".join(map(format_address, gone[:_SHOWN])) + (" and others" if gone[_SHOWN:] else "")
-            self._warnings.append(
-                f"the old chains let in {shown}; the new rules do not: droplan peers --all says why"
-            )
+            self.warn(f"the old chains let in {shown}; the new rules do not: droplan peers --all says why")
 
     def after(self) -> None:
         """What is left to a person."""

@@ -2,8 +2,7 @@
 
 Laws:
 1. A step either happened or it did not; when one fails, those before it are undone, last first.
-2. Once the old chains are gone nothing is undone: the new rules stand, and what is left is tidying,
-   which starting again finishes.
+2. Once old chains are gone nothing is undone: the new rules stand, and starting again finishes.
 3. What is removed is looked up again in the moment of removing, in one transaction, and looked at after.
 """
 
@@ -27,6 +26,7 @@ from .planning import (
     DisableLines,
     MoveChainsAside,
     RemoveChains,
+    SaveRules,
     StopContainer,
     StopTimer,
     WriteConfig,
@@ -75,12 +75,14 @@ def variants() -> "dict[str, Variant]":
 class Hands:
     """What carrying out needs: below which folder files are, the variants, and how to commit.
 
-    `commit` puts the new rules into the kernel, and returns what takes them out again.
+    `commit` puts the new rules into the kernel, and returns what takes them out again. `save` saves the
+    host's rules; what fails there is told by itself.
     """
 
     root: Path
     variants: "Mapping[str, Variant]"
     commit: "Callable[[], Undo]"
+    save: "Callable[[], None]"
 
 
 class Interrupted(StoreFailed):
@@ -164,6 +166,9 @@ def _act(step: "Step", hands: Hands) -> "Undo":
             return _remove(hands.variants[step.variant])
         case CleanRules():
             return _clean(_at(hands, step.path))
+        case SaveRules():
+            hands.save()
+            return lambda: None
 
 
 def _at(hands: Hands, path: Path) -> Path:
@@ -180,9 +185,23 @@ def _write_config(path: Path, step: WriteConfig) -> "Undo":
     if old is None:
         write_atomic(path, step.text.encode(), _OPEN)
         return lambda: _unlink(path)
+    return _rewritten(old, step.text)
+
+
+def _rewritten(old: files.Old, text: str) -> "Undo":
+    """Another text in a file, the old one kept beside it; undoing gives both files back."""
+    place = old.path.with_name(old.path.name + files.BACKUP)
+    earlier = files.read(place)
     files.back_up(old, lambda _: True)
-    files.replace(path, step.text, old)
-    return lambda: files.replace(path, old.text, old)
+
+    def undo() -> None:
+        files.replace(old.path, old.text, old)
+        if earlier:
+            files.replace(place, earlier.text, earlier)
+        else:
+            _unlink(place)
+
+    return _or_undone(lambda: files.replace(old.path, text, old), undo)
 
 
 def _unlink(path: Path) -> None:
@@ -301,9 +320,7 @@ def _clean(path: Path) -> "Undo":
     found = chains.leftovers(old.text) if old else None
     if not old or not found:
         return lambda: None
-    files.back_up(old, lambda _: True)
-    files.replace(path, chains.without(old.text, found), old)
-    return lambda: files.replace(path, old.text, old)
+    return _rewritten(old, chains.without(old.text, found))
 
 
 def _reason(error: OSError) -> str:

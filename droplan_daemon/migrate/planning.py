@@ -151,6 +151,14 @@ class CleanRules:
         return f"take the old chains out of {self.path}, which would bring them back at the next boot"
 
 
+@dataclass(frozen=True, slots=True)
+class SaveRules:
+    """The new chains, where the host's rules are restored from."""
+
+    def __str__(self) -> str:
+        return "save the host's rules where they are restored at boot, if they are"
+
+
 Step = (
     WriteToken
     | WriteConfig
@@ -162,6 +170,7 @@ Step = (
     | Commit
     | RemoveChains
     | CleanRules
+    | SaveRules
 )
 
 
@@ -196,8 +205,8 @@ def migration(
         *_token(found, config),
         *_config(found, config, token_file or config.with_name(BESIDE)),
         *_stopping(found),
-        *(_kernel(old, backend) if backend else ()),
         *(CleanRules(path, left) for path, left in found.rules),
+        *(_kernel(old, backend) if backend else ()),
     )
     done = all(isinstance(step, Commit) for step in steps)  # only what a daemon does in any case
     cautions = (*_cautions(found, config), *_doubts(kernel))
@@ -240,6 +249,8 @@ def _kernel(old: "Mapping[str, Leftovers]", backend: str) -> "Iterator[Step]":
         yield from (MoveChainsAside(variant, left) for variant, left in old.items())
     yield Commit(backend)
     yield from (RemoveChains(variant, left) for variant, left in old.items())
+    if backend == "iptables":
+        yield SaveRules()
 
 
 def leading(found: "Found") -> Told:

@@ -17,6 +17,7 @@ from droplan_daemon.migrate.planning import (
     Migration,
     MoveChainsAside,
     RemoveChains,
+    SaveRules,
     StopContainer,
     StopTimer,
     WriteConfig,
@@ -56,11 +57,11 @@ def token(found: Migration) -> str:
 
 
 def test_the_tutorials_machine(tmp_path: Path) -> None:
-    """Token, configuration, cron, new rules, old chains, saved rules: in this order."""
+    """Token, configuration, cron, saved rules, new rules, old chains: in this order."""
     tutorial(tmp_path)
     put(tmp_path, "/etc/iptables/rules.v4", dump(*PRIVATE, *members()))
     found = planned(tmp_path, {"iptables-nft": OLD}, "nftables")
-    assert [WriteToken, WriteConfig, DisableFile, Commit, RemoveChains, CleanRules] == [
+    assert [WriteToken, WriteConfig, DisableFile, CleanRules, Commit, RemoveChains] == [
         type(step) for step in found.steps
     ]
     assert KEY == token(found)
@@ -72,7 +73,7 @@ def test_with_iptables_the_old_chains_make_room_first(tmp_path: Path) -> None:
     """Where the new chains have the old ones' names, those are renamed before and removed after."""
     tutorial(tmp_path)
     found = planned(tmp_path, {"iptables-nft": OLD}, "iptables")
-    assert [MoveChainsAside, Commit, RemoveChains] == [type(step) for step in found.steps][-3:]
+    assert [MoveChainsAside, Commit, RemoveChains, SaveRules] == [type(step) for step in found.steps][-4:]
 
 
 @pytest.mark.parametrize(
