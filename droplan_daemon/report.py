@@ -281,6 +281,7 @@ def _world(world: World) -> dict[str, Any]:
         },
         "interfaces": {kind.value: world.host.interface(kind) for kind in InterfaceKind},
         "host_known_by": world.host.learned,
+        "backend": world.backend,
         "droplets": len(world.fleet.droplets),
         "skipped": len(world.fleet.skipped),
         "peers": len(world.peers),

@@ -124,7 +124,7 @@ def _jumps(before: Saved, after: "Table") -> "Iterator[str]":
 
 def _counting(before: Saved, chain: str, line: "Line") -> str:
     packets, size = before.counters.get((chain, _unnumbered(line)), (0, 0))
-    return f"[{packets}:{size}] "
+    return f"[{packets}:{size}] " if packets else ""
 
 
 def whole(after: "Table") -> str:

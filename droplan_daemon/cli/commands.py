@@ -138,7 +138,7 @@ def show(args: "argparse.Namespace") -> int:
     """The desired ruleset."""
     args.json = args.json or args.format == "json"
     world, _ = asyncio.run(_world(args))
-    output.ruleset(world, as_json=args.json)
+    output.ruleset(world, "json" if args.json else args.format)
     return 0
 
 

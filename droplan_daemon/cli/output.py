@@ -85,12 +85,20 @@ def warn(world: "World") -> None:
         print(f"warning: {escape(text)}", file=sys.stderr)
 
 
-def ruleset(world: "World", *, as_json: bool) -> None:
-    """The desired Ruleset."""
-    if as_json:
+def ruleset(world: "World", form: str) -> None:
+    """The desired Ruleset as `nft`, `iptables` or `json`. Raises CommitRejected where it cannot be said so."""
+    if form == "json":
         document(asdict(world.desired))
         return
     warn(world)
+    if form == "iptables":
+        from droplan_daemon.backends.iptables import IptablesBackend
+
+        script = IptablesBackend(ipset=world.policy.firewall.ipset).script(world.desired)
+        print(f"# {escape(world.own.name)} (id {world.own.id}); three parts, to load in this order with:")
+        print("#   ipset -exist restore; iptables-restore --noflush; ip6tables-restore --noflush")
+        print(script, end="")
+        return
     print(f"# {escape(world.own.name)} (id {world.own.id}); load with: nft -f FILE")
     print(render(world.desired, TABLE), end="")
 

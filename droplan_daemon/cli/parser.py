@@ -45,8 +45,12 @@ def tree(argv: "Sequence[str]") -> argparse.ArgumentParser:
     once = _add(found, "once", commands.once, "one cycle, then exit: for cron, and for scripts", _ONCE)
     plan = _add(found, "plan", commands.plan, "what `once` would change now; changes nothing", _PLAN)
     plan.add_argument("--exit-code", action="store_true", help="exit with 3 if there is something to do")
-    show = _add(found, "show", commands.show, "the desired ruleset as an nft script", _SHOW)
-    show.add_argument("--format", choices=("nft", "json"), default="nft", help="default: %(default)s")
+    show = _add(
+        found, "show", commands.show, "the desired ruleset as a script: of nft, or of iptables", _SHOW
+    )
+    show.add_argument(
+        "--format", choices=("nft", "iptables", "json"), default="nft", help="default: %(default)s"
+    )
     check = _add(found, "check", commands.check, "the configuration: every error at once", _CHECK)
     _add(found, "status", commands.status, "what the daemon did last, and how it is", _STATUS)
     peers = _add(found, "peers", commands.peers, "who counts as a peer, and why", _PEERS)
@@ -122,7 +126,7 @@ examples:
   sudo droplan plan --exit-code || echo "something to change"
   droplan plan --config droplan.toml --fleet fleet.json --as web-1
 
-json: ok, droplet, peers, changes (kind, text, set, elements), warnings,
+json: ok, droplet, peers, backend, changes (kind, text, set, elements), warnings,
   judged, released, reach (interface, direction, who, gained, lost), cuts
 """
 _SHOW = f"""\
@@ -130,6 +134,7 @@ _SHOW = f"""\
 examples:
   droplan show
   droplan show --fleet fleet.json --as mysql-1 | sudo nft -c -f -
+  droplan show --fleet fleet.json --as mysql-1 --format iptables
   droplan show --fleet fleet.json --as mysql-1 --format json
 
 json: comment, flags, sets, maps, chains

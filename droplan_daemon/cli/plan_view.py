@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from droplan_daemon.model.addresses import format_element
 from droplan_daemon.model.plan import AddElements, RemoveElements
+from droplan_daemon.model.policy import BackendName
 from droplan_daemon.model.ruleset import Interface
 from droplan_daemon.plaintext import cut, escape
 from droplan_daemon.reconcile import Committed
@@ -51,6 +52,8 @@ def plan(prospect: "Prospect", meant: "Meaning", *, offline: bool, verbose: bool
     if verbose or any(isinstance(change, AddElements | RemoveElements) for change in changes):
         print("in the kernel:")
     _print(world, changes, verbose=verbose)
+    if world.backend and (verbose or world.backend.startswith(BackendName.IPTABLES)):
+        print(f"rules by {escape(world.backend)}")
     print(f"to do: {summary(changes, verbose=verbose)}" if changes else f"nothing to change: {_state(world)}")
 
 
@@ -127,6 +130,7 @@ def _as_json(world: "World", changes: "Changes") -> dict[str, Any]:
         "ok": True,
         "droplet": {"id": world.own.id, "name": world.own.name},
         "peers": len(world.peers),
+        "backend": world.backend,
         "changes": [_change(change) for change in changes],
         "warnings": list(world.warnings),
     }

@@ -10,6 +10,7 @@ from droplan_daemon.checkpoint import StateFiles
 from droplan_daemon.diff import diff
 from droplan_daemon.errors import HostUnknown, NotPermitted, StoreFailed
 from droplan_daemon.model.checkpoint import age, is_stale
+from droplan_daemon.model.policy import BackendName, Firewall
 from droplan_daemon.plaintext import escape
 from droplan_daemon.report import span
 from droplan_daemon.settings import environment, folders
@@ -108,7 +109,7 @@ async def _recognised(checkpoint: "Checkpoint", files: StateFiles) -> None:
 
 def _restored(recovered: "Recovered", *, dry_run: bool) -> _Done:
     checkpoint = recovered.checkpoint
-    kernel = wiring.permitted_backend()
+    kernel = wiring.permitted_backend(Firewall(BackendName(checkpoint.backend)))
     if dry_run:
         plan = diff(kernel.observe().ruleset, checkpoint.ruleset)
     else:

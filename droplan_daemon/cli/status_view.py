@@ -108,6 +108,8 @@ def _status_rows(told: dict[str, Any], now: float) -> "Iterator[tuple[str, str]]
         kinds = (f"{kind} {name or 'none'}" for kind, name in world["interfaces"].items())
         yield "interfaces", f"{', '.join(kinds)} (known by {world['host_known_by']})"
         yield "peers", f"{world['peers']:,} of {world['droplets']:,} Droplets, mode {told['mode']}"
+        if world.get("backend"):
+            yield "backend", world["backend"]
     yield "rules", _rules(told, now)
     if told.get("error"):
         yield "trouble", told["error"]["message"]
