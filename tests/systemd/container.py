@@ -87,7 +87,7 @@ class Container:
         self._folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
         for part in ("upper", "work", "root"):
             (self._folder / part).mkdir()
-        self._groups = [parent / self.name for parent in _hierarchies()]
+        self._groups: list[Path] = []
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._init = 0
 
@@ -127,8 +127,10 @@ class Container:
         self.boots += 1
         self.network = Namespace(f"{self.name}-{self.boots}")
         self.wire(self.network)
+        # New ones for each boot: a group that was killed once may kill what is born into it later.
+        self._groups = [parent / f"{self.name}-{self.boots}" for parent in _hierarchies()]
         for group in self._groups:
-            group.mkdir(exist_ok=True)
+            group.mkdir()
         # Where systemd-nspawn keeps its propagation folders; a machine without systemd has none.
         Path("/run/systemd/nspawn/propagate").mkdir(parents=True, exist_ok=True)
         inner = [
@@ -233,11 +235,7 @@ class Container:
         """End it if it runs, and remove all of it."""
         with suppress(Exception):
             self.power_cut()
-        if self.network:
-            self.network.close()
-            self.network = None
-        for group in self._groups:
-            _remove(group)
+        self._let_go()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @contextmanager
@@ -280,10 +278,17 @@ class Container:
             pytest.fail(f"{self.name} did not end within {seconds:g} s: {said}")
         finally:
             self._nspawn, self._init = None, 0
-            if self.network:
-                self.network.close()
-                self.network = None
+            self._let_go()
         return code
+
+    def _let_go(self) -> None:
+        """What a boot had of this machine."""
+        if self.network:
+            self.network.close()
+            self.network = None
+        for group in self._groups:
+            _remove(group)
+        self._groups = []
 
     def _kill(self) -> None:
         assert self._nspawn

@@ -70,6 +70,18 @@ class Server:
         """Another droplan.toml."""
         self.box.write(CONFIG, self.around.configuration(more, interval=interval, source=source))
 
+    def drop_in(self, name: str, text: str, unit: str = UNIT) -> None:
+        """What `systemctl edit` would write."""
+        folder = f"/etc/systemd/system/{unit}.d"
+        self.box.shell(f"mkdir -p {folder}")
+        self.box.write(f"{folder}/{name}.conf", text)
+        self.systemctl("daemon-reload")
+
+    def undo(self, name: str, unit: str = UNIT) -> None:
+        """Take it away again."""
+        self.box.shell(f"rm /etc/systemd/system/{unit}.d/{name}.conf")
+        self.systemctl("daemon-reload")
+
     def show(self, key: str, unit: str = UNIT) -> str:
         """One property of a unit; empty while systemd itself does not listen yet."""
         done = self.box.attempt("systemctl", "show", "--value", "--property", key, unit)

@@ -152,9 +152,9 @@ def test_a_damaged_ruleset_gives_way_to_the_one_before(enforcing: "Server") -> N
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("how", ["damaged", "gone", "refused"])
+@pytest.mark.parametrize("how", ["damaged", "gone", "refused", "killed"])
 def test_nothing_usable_closes_the_private_interface(enforcing: "Server", how: str) -> None:
-    """All state damaged, or gone, or the restoring unit cannot even run: closed before the network is up."""
+    """All state damaged, or gone, or the restoring unit cannot run: closed before the network is up."""
     without_daemon(enforcing)
     unit = RESTORE
     if how == "damaged":
@@ -162,9 +162,12 @@ def test_nothing_usable_closes_the_private_interface(enforcing: "Server", how: s
     elif how == "gone":
         enforcing.box.shell(f"rm -rf {STATE}/*")
     else:
-        drop_in = "/etc/systemd/system/droplan-restore.service.d"
-        enforcing.box.shell(f"mkdir {drop_in}")
-        enforcing.box.write(f"{drop_in}/broken.conf", "[Service]\nRootDirectory=/nowhere\n")
+        broken = (
+            "RootDirectory=/nowhere"
+            if how == "refused"
+            else "ExecStart=\nExecStart=/bin/sh -c 'kill -9 $$$$'"
+        )
+        enforcing.drop_in("broken", f"[Service]\n{broken}\n", RESTORE)
         unit = "droplan-closed.service"
     record = enforcing.probe()
     spell(record)
@@ -261,23 +264,21 @@ def test_cards_that_come_late(enforcing: "Server") -> None:
 def test_a_clock_at_1970(enforcing: "Server") -> None:
     """Without a clock the rules are restored, READY comes, TLS fails and is named; with one all is well."""
     rules = enforcing.rules()
-    for unit in ("droplan", "droplan-restore"):
-        folder = f"/etc/systemd/system/{unit}.service.d"
-        enforcing.box.shell(f"mkdir -p {folder}")
+    for unit in ("droplan.service", RESTORE):
         library = enforcing.box.shell("ls /usr/lib/*/faketime/libfaketime.so.1").strip()
         lines = (
             f"Environment=LD_PRELOAD={library}",
             'Environment="FAKETIME=@1970-01-01 00:00:20"',
             "Environment=FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_DISABLE_SHM=1",
         )
-        enforcing.box.write(f"{folder}/clock.conf", "\n".join(("[Service]", *lines, "")))
+        enforcing.drop_in("clock", "\n".join(("[Service]", *lines, "")), unit)
     enforcing.box.reboot()
     enforcing.box.booted()
     enforcing.ready()
     enforcing.says("certificate")
     assert rules == enforcing.rules()
     assert "boot.restored" in enforcing.log
-    enforcing.box.shell("rm /etc/systemd/system/droplan.service.d/clock.conf; systemctl daemon-reload")
+    enforcing.undo("clock")
     enforcing.systemctl("restart", "droplan")
     enforcing.says("enforcing 3 peers")
 
