@@ -14,6 +14,7 @@
     ├── Refusal                   the Plan would take away more than the evidence supports
     └── Fatal                     the process ends; `exit_code` says how
         ├── ConfigInvalid         78 (EX_CONFIG); carries every Problem of the configuration
+        ├── Misused               2; the command line lacks a word
         ├── NotPermitted          77 (EX_NOPERM)
         └── KernelUnsupported     78; names the missing feature
 
@@ -140,6 +141,13 @@ class Fatal(DroplanError):
     """The process ends with `exit_code`."""
 
     exit_code: ClassVar[int] = 1
+
+
+class Misused(Fatal):
+    """The command line asks for something that needs more words."""
+
+    exit_code: ClassVar[int] = 2
+    reason = "usage"
 
 
 @dataclass(frozen=True, slots=True)

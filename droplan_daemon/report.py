@@ -47,8 +47,8 @@ Good = Unchanged | Committed
 _EVENTS: tuple[tuple[type[DroplanError], str], ...] = (
     (RateLimited, "api.ratelimited"),
     (SourceDenied, "api.auth.failed"),
-    (SourceUnavailable, "api.fetch.failed"),
-    (SourceDoubtful, "api.snapshot.rejected"),
+    (SourceUnavailable, "source.fetch.failed"),
+    (SourceDoubtful, "source.snapshot.rejected"),
     (HostUnknown, "host.unknown"),
     (CommitConflict, "commit.conflict"),
     (CommitRejected, "commit.rejected"),

@@ -18,7 +18,7 @@ with (
 
 from droplan_daemon.clock import SystemClock
 from droplan_daemon.daemon import Parts
-from droplan_daemon.errors import HostUnknown, StoreFailed
+from droplan_daemon.errors import HostUnknown, Misused, StoreFailed
 from droplan_daemon.keeping import Keeping
 from droplan_daemon.model.fleet import InterfaceKind
 from droplan_daemon.model.host import Host
@@ -131,6 +131,7 @@ def _source(settings: Settings, known: "Fleet | None") -> "DigitalOcean | FileSo
         wanted.token.reveal() if wanted.token else "",
         now=CLOCK.now,
         ca_file=wanted.ca_file,
+        renewal=wanted.renewal,
         want_networks=needs_networks(settings.policy),
         known=known,
     )
@@ -243,6 +244,6 @@ async def cycle_for(
         if not offline or args.name is not None:
             raise
         message = f"this machine is no Droplet of {args.fleet}; say which Droplet to be: --as NAME"
-        raise HostUnknown(message, reason=error.reason) from error
+        raise Misused(message) from error
     finally:
         await made.close()

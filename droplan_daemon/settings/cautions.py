@@ -6,6 +6,7 @@ Law: called for a file without a mistake; what depends on the Fleet is told else
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from droplan_daemon.errors import Problem
 from droplan_daemon.model.fleet import InterfaceKind
@@ -14,6 +15,7 @@ from droplan_daemon.model.selector import Kind
 from droplan_daemon.policy.pick import names_droplets_only
 from droplan_daemon.policy.uses import asking, may_be_managed, mentions
 
+from .forms import on_loopback
 from .plain import plainly
 from .values import SourceKind, Unrestored
 
@@ -39,6 +41,7 @@ def cautions(file: "File", policy: "Policy", document: "Document") -> list[Probl
         *_peers(file, policy),
         *_source(file),
         *_lifelines(policy),
+        *_own_ports(file, policy),
         *_boot(file, document),
     )
     rules = (caution for i in range(len(policy.allows)) for caution in _rule(i, policy))
@@ -156,6 +159,25 @@ def _lifelines(policy: "Policy") -> "Iterator[Caution]":
             if not any(_opens(allow, protocol, port) for allow in policy.allows):
                 hint = f'set `{name} = true`, or add an [[allow]] with `to` and ports = ["{port}/{protocol}"]'
                 yield ("lifelines", name), f"without `{name}` {harm}", hint
+
+
+def _own_ports(file: "File", policy: "Policy") -> "Iterator[Caution]":
+    """What droplan asks at a port that no lifeline opens, where outbound traffic may be dropped."""
+    if file.source.kind is SourceKind.FILE or not any(
+        _may_drop_outbound(policy, kind) for kind in InterfaceKind
+    ):
+        return
+    for name, url in (("url", file.source.url), ("metadata_url", file.source.metadata_url)):
+        asked = urlsplit(url)
+        port = asked.port or _PORTS.get(asked.scheme, 0)
+        opened = any(_opens(allow, PortProtocol.TCP, port) for allow in policy.allows)
+        if not (opened or on_loopback(url) or port == _PORTS["https"] or (asked.hostname, port) == _METADATA):
+            message = f"outbound traffic is dropped, and no lifeline opens port {port} for `source.{name}`"
+            yield ("source", name), message, f'add an [[allow]] with `to` and ports = ["{port}/tcp"]'
+
+
+_PORTS = {"http": 80, "https": 443}
+_METADATA = "169.254.169.254", 80
 
 
 def _opens(allow: "Allow", protocol: PortProtocol, port: int) -> bool:

@@ -126,6 +126,11 @@ def metadata_url(value: Any) -> str:
     )
 
 
+def on_loopback(url: str) -> bool:
+    """Whether a URL that is in order leads no further than this machine."""
+    return _is(lambda address: address.is_loopback, urlsplit(url).hostname or "")
+
+
 def _url(value: Any, near: "Callable[[Any], bool]", where: str) -> str:
     parts = _split(text(value))
     if parts.scheme == "http" and not _is(near, parts.hostname or ""):

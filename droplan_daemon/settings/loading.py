@@ -1,6 +1,7 @@
 """The edge of this room: reads the environment and the files, and puts the pieces together."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from .contradictions import contradictions
 from .document import LONGEST, Document, decode, parse
 from .environment import merged, overlay
 from .schema import File
-from .tokens import Found, Token, find_token
+from .tokens import Found, find_token
 from .translate import translate
 from .values import PersistSettings, Settings, SourceKind, SourceSettings, folders
 
@@ -101,7 +102,7 @@ def _read(
     warnings = _in_order([*added.warnings, *cautions(file, made, document), *found.warnings])
     return Settings(
         policy=made,
-        source=_source(file, found.token, folder),
+        source=_source(file, found, folder),
         folders=folders(environ),
         path=path,
         warnings=warnings,
@@ -184,7 +185,8 @@ def _token(file: File, document: Document, environ: "Mapping[str, str]", folder:
     name = file.source.token_file
     found = find_token(environ, None if name is None else folder / name)
     problem = None if found.problem is None else _placed(found.problem, document)
-    return Found(found.token, problem, tuple(_placed(warning, document) for warning in found.warnings))
+    warnings = tuple(_placed(warning, document) for warning in found.warnings)
+    return replace(found, problem=problem, warnings=warnings)
 
 
 def _placed(problem: Problem, document: Document) -> Problem:
@@ -201,24 +203,41 @@ def _placed(problem: Problem, document: Document) -> Problem:
 def _ca_problem(file: File, document: Document, folder: Path) -> Problem | None:
     if file.source.ca_file is None:
         return None
+    message = _doubt_of_authorities(folder / file.source.ca_file)
+    hint = "name a PEM file of certificates: -----BEGIN CERTIFICATE-----"
+    return (
+        _placed(Problem(f"`source.ca_file` {message}", "source.ca_file", hint=hint), document)
+        if message
+        else None
+    )
+
+
+def _doubt_of_authorities(path: Path) -> str:
+    """Why TLS could not trust what this file holds; empty when it can."""
+    import ssl  # noqa: PLC0415 - a daemon that asks nobody over TLS carries none
+
     try:
-        with (folder / file.source.ca_file).open("rb") as stream:
-            usable = b"-----BEGIN CERTIFICATE-----" in stream.read(LONGEST)
-            message = "`source.ca_file` holds no certificate in PEM form"
+        with path.open("rb") as stream:
+            text = stream.read(LONGEST).decode("ascii", "replace")
+        if "-----BEGIN CERTIFICATE-----" not in text:
+            return "holds no certificate in PEM form"
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        return "holds a certificate that cannot be read"
     except OSError as error:
-        usable, message = False, f"`source.ca_file` cannot be read: {(error.strerror or 'error').lower()}"
-    hint = "name a PEM file: -----BEGIN CERTIFICATE-----"
-    return None if usable else _placed(Problem(message, "source.ca_file", hint=hint), document)
+        return f"cannot be read: {(error.strerror or 'error').lower()}"
+    return ""
 
 
-def _source(file: File, token: Token | None, folder: Path) -> SourceSettings:
+def _source(file: File, found: Found, folder: Path) -> SourceSettings:
     source = file.source
     return SourceSettings(
         kind=source.kind,
         url=source.url,
         metadata_url=source.metadata_url,
         interval=source.interval,
-        token=token,
+        token=found.token,
+        renewal=found.renewal,
         ca_file=None if source.ca_file is None else folder / source.ca_file,
         path=None if source.path is None or source.kind is not SourceKind.FILE else folder / source.path,
     )

@@ -6,7 +6,7 @@ one says what is wrong with it, never what it is.
 
 import hmac
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_IROTH
 from typing import TYPE_CHECKING, NoReturn, Self
@@ -64,11 +64,15 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search for the token came to: at most one of `token` and `problem`, and warnings."""
+    """What a search for the token came to: at most one of `token` and `problem`, and warnings.
+
+    `renewal` says how to put another token in the place of this one.
+    """
 
     token: Token | None = None
     problem: Problem | None = None
     warnings: tuple[Problem, ...] = ()
+    renewal: str = ""
 
 
 def find_token(environ: "Mapping[str, str]", token_file: Path | None, usual: Path = TOKEN_FILE) -> Found:
@@ -80,17 +84,30 @@ def find_token(environ: "Mapping[str, str]", token_file: Path | None, usual: Pat
     folder = environ.get("CREDENTIALS_DIRECTORY", "")
     credential = Path(folder, "token") if folder else None
     if credential is not None and _there(credential) and not _blank(credential):
-        return _from_file(credential, "the systemd credential `token`", key="")
+        found = _from_file(credential, "the systemd credential `token`", key="")
+        return replace(found, renewal=_RENEW_CREDENTIAL)
     if token_file is not None:
         found = _from_file(token_file, "the token file", key="source.token_file")
-        return _with_warning(found, _shadowed(environ))
+        return replace(_with_warning(found, _shadowed(environ)), renewal=_renew(token_file))
     if environ.get("DO_KEY"):
-        return _from_text(environ["DO_KEY"], "DO_KEY", key="DO_KEY")
+        return replace(_from_text(environ["DO_KEY"], "DO_KEY", key="DO_KEY"), renewal=_RENEW_VARIABLE)
     if _there(usual):
-        return _from_file(usual, f"the token file {usual}", key="source.token_file")
+        found = _from_file(usual, f"the token file {usual}", key="source.token_file")
+        return replace(found, renewal=_renew(usual))
     return Found(
         problem=Problem("there is no token for the DigitalOcean API", "source.token_file", hint=_WAYS)
     )
+
+
+_RENEW_CREDENTIAL = (
+    "it is the systemd credential `token`: put a valid one into the file that LoadCredential= names, "
+    "and restart droplan"
+)
+_RENEW_VARIABLE = "it is that of the environment variable DO_KEY: set a valid one, and start droplan again"
+
+
+def _renew(path: Path) -> str:
+    return f"put a valid one into {path}, and reload droplan if it runs"
 
 
 def _blank(path: Path) -> bool:

@@ -26,7 +26,8 @@ class SourceSettings:
     """How to reach the Source.
 
     `interval` is in seconds. `token` is None only for kind `file` or when none was asked for;
-    `path` is set exactly when kind is `file`. Paths are absolute. URLs have no trailing slash.
+    `renewal` says how to put another one in its place. `path` is set exactly when kind is `file`. Paths are
+    absolute. URLs have no trailing slash.
     """
 
     kind: SourceKind
@@ -34,6 +35,7 @@ class SourceSettings:
     metadata_url: str
     interval: float
     token: "Token | None" = None
+    renewal: str = ""
     ca_file: Path | None = None
     path: Path | None = None
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from droplan_daemon.errors import SourceDoubtful
+from droplan_daemon.errors import SourceDenied, SourceDoubtful
 from droplan_daemon.model.fleet import Droplet, Fleet
 
 from .concurrency import together
@@ -28,7 +28,7 @@ from .listing import Listing, assemble, check_follows, foreign, page_count
 from .payloads import DROPLETS, PEERINGS, VPCS, Kind, Page, Shared, read_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
     from pathlib import Path
 
     from droplan_daemon.model.budget import Budget
@@ -76,7 +76,8 @@ class DigitalOcean:
     """A Source. `want_networks`: VPCs and active peerings too, which not every policy needs.
 
     `token` goes into one request header and nowhere else; `now` gives seconds since the epoch.
-    `known` is the last Fleet that was believed, before a restart or a reload.
+    `renewal` says what to do about one that is not accepted. `known` is the last Fleet that was
+    believed, before a restart or a reload.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class DigitalOcean:
         *,
         now: "Callable[[], float]",
         ca_file: "Path | None" = None,
+        renewal: str = "",
         want_networks: bool = True,
         deadline: float = DEADLINE,
         page_cap: int = PAGE_CAP,
@@ -102,6 +104,7 @@ class DigitalOcean:
             now=now,
             token=token,
             ca_file=ca_file,
+            renewal=renewal,
         )
         self._spent = 0
         # Who was there in the last complete Fleet, by listing; see law 3.
@@ -131,8 +134,8 @@ class DigitalOcean:
         questions: tuple[_Question[Any], ...] = (_ORDINARY, _GPUS)
         if self._want_networks:
             questions += (_VPCS, _PEERINGS)
-        found = await together(self._listing(question, shared) for question in questions)
-        listings = dict(zip(questions, found, strict=True))
+        found = await together(_heard_out(self._listing(question, shared)) for question in questions)
+        listings = {question: _granted(answer) for question, answer in zip(questions, found, strict=True)}
         fleet = Fleet(
             droplets=_merged(listings[_ORDINARY].items, listings[_GPUS].items),
             vpcs=_items(listings, _VPCS),
@@ -195,6 +198,20 @@ class DigitalOcean:
                 page=number,
             )
         return page
+
+
+async def _heard_out(listing: "Coroutine[Any, Any, Listing[T]]") -> Listing[T] | SourceDenied:
+    """A refusal as a value: of several scopes that a token lacks always the same one is named."""
+    try:
+        return await listing
+    except SourceDenied as error:
+        return error
+
+
+def _granted(answer: Listing[T] | SourceDenied) -> Listing[T]:
+    if isinstance(answer, SourceDenied):
+        raise answer
+    return answer
 
 
 def _keys(known: Fleet) -> "dict[_Question[Any], frozenset[Key]]":

@@ -43,7 +43,8 @@ _LONGEST_NUMBER = 12
 class Endpoint:
     """One HTTP service. `name` is what people call it; `now` gives seconds since the epoch.
 
-    `budget` is what the last answer said of the rate limit, `sent` counts requests.
+    `renewal` says what to do about a token that is not accepted. `budget` is what the last answer said
+    of the rate limit, `sent` counts requests.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Endpoint:
         now: "Callable[[], float]",
         token: str | None = None,
         ca_file: "Path | None" = None,
+        renewal: str = "",
     ) -> None:
         self.budget: Budget | None = None
         self.sent = 0
@@ -63,6 +65,7 @@ class Endpoint:
         self._cap = cap
         self._now = now
         self._ca_file = ca_file
+        self._renewal = renewal or "give droplan a valid one"
         self._headers = {"user-agent": f"droplan/{__version__}", "accept": "application/json"}
         self._headers["accept-encoding"] = "gzip"
         if token is not None:
@@ -128,7 +131,7 @@ class Endpoint:
             return
         if status == httpx.codes.UNAUTHORIZED:
             raise SourceDenied(
-                f"{self._name} does not accept the token (401): give droplan a valid one.", status=status
+                f"{self._name} does not accept the token (401): {self._renewal}.", status=status
             )
         if status == httpx.codes.FORBIDDEN:
             needed = scope or "access"

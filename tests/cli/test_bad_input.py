@@ -3,6 +3,7 @@
 import json
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,6 @@ from tests.daemon.machine import CANARY, PACKAGES, PEERS, PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from droplan_daemon.lab.faults import Effect
     from tests.daemon.machine import Machine
@@ -67,14 +67,17 @@ def _folder(machine: "Machine") -> None:
     machine.config.mkdir()
 
 
+def _broken_authority(machine: "Machine") -> None:
+    said = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    Path(machine.ca_file).write_text(said)
+
+
 CASES = {
     "no token": Case(_source(""), 78, "there is no token for the DigitalOcean API"),
     "empty token": Case(lambda m: m.token_file.write_text("\n"), 78, "the token file is empty"),
     "token of two lines": Case(lambda m: m.token_file.write_text(f"{CANARY}\nx\n"), 78, "has line breaks"),
     "no token file": Case(lambda m: m.token_file.unlink(), 78, "cannot be read: no such file"),
-    "wrong token": Case(
-        lambda m: m.tokens({}), 1, "does not accept the token (401): give droplan a valid one."
-    ),
+    "wrong token": Case(lambda m: m.tokens({}), 1, "does not accept the token (401): put a valid one into /"),
     "no droplet:read": Case(_scopes("vpc:read"), 1, "give the token the scope droplet:read"),
     "no vpc:read": Case(_scopes("droplet:read", "tag:read"), 1, "give the token the scope vpc:read"),
     "no vpc_peering:read": Case(
@@ -99,6 +102,7 @@ CASES = {
     "no CA file": Case(
         _source('ca_file = "nowhere.pem"\ntoken_file = "token"'), 78, "`source.ca_file` cannot be read"
     ),
+    "broken CA file": Case(_broken_authority, 78, "`source.ca_file` holds a certificate that cannot be read"),
     "interface missing": Case(
         lambda m: m.namespace.run("ip", "link", "delete", "eth1"), 1, "No interface has the MAC 04:01:"
     ),
@@ -147,7 +151,9 @@ def test_bad_input_gets_one_clear_sentence(machine: "Machine", case: Case) -> No
     assert (before.generation, before.ruleset) == (after.generation, after.ruleset)
 
 
-@pytest.mark.parametrize("name", ["no token", "unknown key", "wrong type", "not UTF-8", "no capability"])
+@pytest.mark.parametrize(
+    "name", ["no token", "unknown key", "wrong type", "not UTF-8", "broken CA file", "no capability"]
+)
 def test_the_daemon_ends_with_the_same_code(machine: "Machine", name: str) -> None:
     """What no retry mends ends it at once, the rules of before standing, so that systemd lets it be."""
     case = CASES[name]

@@ -105,6 +105,14 @@ def test_a_name_that_is_nobodys_is_told(
     assert (1, "", f"droplan: {sentence}\n") == (done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.parametrize("command", ["plan", "show", "peers"])
+def test_who_to_be_is_asked_for(droplan: "Droplan", fleet_file: "Path", command: str) -> None:
+    """Offline, on a machine that is no Droplet of the fleet, a missing --as is wrong usage."""
+    done = droplan(command, "--fleet", str(fleet_file))
+    said = f"droplan: this machine is no Droplet of {fleet_file}; say which Droplet to be: --as NAME\n"
+    assert (2, "", said) == (done.returncode, done.stdout, done.stderr)
+
+
 def test_a_policy_is_tried_on_any_droplet(droplan: "Droplan", fleet_file: "Path", tmp_path: "Path") -> None:
     """The same file as the fleet has; a tag that nobody has is a warning with a guess."""
     config = tmp_path / "droplan.toml"

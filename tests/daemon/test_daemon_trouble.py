@@ -28,7 +28,7 @@ OTHER = "dop_v1_" + "0badf00d" * 8
 
 @pytest.mark.parametrize(
     ("effect", "event"),
-    [(Status(500), "api.fetch.failed"), (garbage(), "api.snapshot.rejected")],
+    [(Status(500), "source.fetch.failed"), (garbage(), "source.snapshot.rejected")],
     ids=["500", "garbage"],
 )
 def test_an_api_in_trouble_takes_nobody_away(machine: "Machine", effect: "Effect", event: str) -> None:
@@ -59,7 +59,7 @@ def test_a_silent_api_starves_no_watchdog(machine: "Machine") -> None:
     machine.cloud.faults.add(Fault(Deliver(BlackHole())))
     machine.polled()
     running.fed(times=4)
-    assert [] == running.lines("api.fetch.failed")  # nor has the poll ended meanwhile
+    assert [] == running.lines("source.fetch.failed")  # nor has the poll ended meanwhile
     assert (generation, machine.addresses(*PEERS)) == (machine.generation, machine.peers)
 
 
@@ -70,7 +70,7 @@ def test_a_token_is_rotated_by_file_and_sighup(machine: "Machine") -> None:
     machine.tokens({OTHER: FULL})
     running.logs("api.auth.failed")
     assert "error" in running.lines("api.auth.failed")[0]
-    running.says("does not accept the token (401): give droplan a valid one.")
+    running.says(f"does not accept the token (401): put a valid one into {machine.token_file}, and reload")
     assert machine.addresses(*PEERS) == machine.peers
     machine.token_file.write_text(f"{OTHER}\n")
     running.process.send_signal(signal.SIGHUP)
@@ -158,7 +158,7 @@ def test_a_changed_file_is_a_changed_fleet(machine: "Machine") -> None:
     fresh.rename(fleet)
     until(lambda: machine.peers == {"10.10.0.50", "10.10.0.51"})
     fleet.write_text("{}")
-    running.logs("api.snapshot.rejected")
+    running.logs("source.snapshot.rejected")
     assert {"10.10.0.50", "10.10.0.51"} == machine.peers
 
 
@@ -242,7 +242,7 @@ def test_the_token_is_nowhere(machine: "Machine") -> None:
     machine.cloud.faults.add(
         Fault(Status(302, headers={"location": f"https://example.org/{CANARY}"}), times=1)
     )
-    running.logs("api.snapshot.rejected")
+    running.logs("source.snapshot.rejected")
     machine.config.write_text(
         machine.config.read_text() + f'\n[peers]\ntag = "{CANARY}"\n{CANARY} = "{CANARY}"\n'
     )

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kernel
 
 FRIEND, OTHER = STRANGERS[0], SEATS[0]
-IN_TIME, IN_VAIN = 2.0, 0.2
+IN_TIME, IN_VAIN = 10.0, 0.2
 CLOSED = InterfacePolicy(managed=True, allow_peers=False, outbound=Outbound.DROP)
 ONLY_INBOUND = InterfacePolicy(managed=True, allow_peers=False)
 HOST = Host(1, private="eth1", public="eth0")

@@ -133,7 +133,7 @@ def test_silence_ends_at_the_deadline(tracer: Tracer) -> None:
     call, fault, expected, *_ = FAULTS["send: lost on its way"]
     started = time.monotonic()
     assert expected == tracer.faulted("commit", call, fault, COMMIT)[0]
-    assert DEADLINE <= time.monotonic() - started < DEADLINE + 4
+    assert DEADLINE <= time.monotonic() - started < DEADLINE + 30
 
 
 SOCKETS = {

@@ -142,7 +142,7 @@ def test_nothing_outlives_it(cloud: DigitalOcean) -> None:
             while len(server.log) < number:
                 time.sleep(0.01)
         begun = time.monotonic()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     assert threads == threading.active_count()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(server.address, timeout=5)

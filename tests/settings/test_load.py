@@ -249,6 +249,13 @@ def test_a_mistake_says_where_what_and_what_would_be_right(
     assert hint in problem.hint
 
 
+def test_a_certificate_that_nothing_can_read_is_a_mistake(faults: "Faults", file: Path) -> None:
+    """TLS itself is asked, so that a damaged `ca_file` does not look like an API in trouble."""
+    (file.parent / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    (problem,) = faults("[source]\nca_file = 'ca.pem'")
+    assert "`source.ca_file` holds a certificate that cannot be read" == problem.message
+
+
 def test_all_mistakes_are_found_at_once_in_the_order_of_the_file(faults: "Faults") -> None:
     """Unknown keys, wrong types, contradictions and the environment: one reading tells them all."""
     text = "mod = 1\n[source]\nkind = 'file'\ninterval = 3\n[private]\nmanaged = 'no'\n[[allow]]\n"
@@ -358,6 +365,31 @@ def test_what_works_but_cannot_be_meant_is_a_warning(
     warning = next(w for w in loaded(text).warnings if w.key == key)
     assert line == warning.line
     assert message in warning.message
+
+
+DROPPING = "[private]\noutbound = 'drop'\n"
+PORTS_OF_OUR_OWN = [
+    ("[source]\nurl = 'https://api.example:8443'", ["source.url"]),
+    ("[source]\nmetadata_url = 'http://169.254.169.254:8080'", ["source.metadata_url"]),
+    ("[source]\nmetadata_url = 'http://169.254.0.1'", ["source.metadata_url"]),
+    (
+        "[source]\nurl = 'https://api.example:8443'\n[[allow]]\non = 'all'\nto = 'any'\nports = ['8443/tcp']",
+        [],
+    ),
+    ("[source]\nurl = 'https://api.example'\nmetadata_url = 'https://metadata.example'", []),
+    ("[source]\nurl = 'http://127.0.0.1:8443'\nmetadata_url = 'http://localhost:8080'", []),
+    ("[source]\nurl = 'https://api.example:8443'\nkind = 'file'\npath = '/x'", []),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), PORTS_OF_OUR_OWN)
+def test_a_port_that_droplan_itself_needs_is_asked_for(
+    loaded: "Loading", text: str, expected: list[str]
+) -> None:
+    """Where outbound traffic is dropped, an API at a port that no lifeline or rule opens is a warning."""
+    for policy, found in ((DROPPING, expected), ("", [])):
+        warnings = [w for w in loaded(policy + text).warnings if "no lifeline opens port" in w.message]
+        assert found == [warning.key for warning in warnings]
 
 
 def test_defaults_written_out_are_no_warning(loaded: "Loading") -> None:

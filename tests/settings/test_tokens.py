@@ -49,6 +49,21 @@ def test_a_token_file_counts_from_the_configuration(loaded: "Loading", file: Pat
     assert "t0ken" == _revealed(loaded("[source]\ntoken_file = 'token'", need_token=True).source.token)
 
 
+def test_how_to_renew_it_depends_on_the_way(loaded: "Loading", credentials: Path, tmp_path: Path) -> None:
+    """A file needs a reload; a credential, which systemd copied, and a variable need another start."""
+    (tmp_path / "token").write_text("t0ken")
+    (credentials / "token").write_text("t0ken")
+    given = {"CREDENTIALS_DIRECTORY": str(credentials)}
+    ways: tuple[tuple[str, dict[str, str], tuple[str, ...]], ...] = (
+        ("[source]\ntoken_file = 'token'", {}, (f"into {tmp_path}/token", "reload")),
+        ("", {"DO_KEY": "t0ken"}, ("DO_KEY", "start droplan again")),
+        ("", given, ("systemd credential", "restart droplan")),
+    )
+    for text, environ, words in ways:
+        renewal = loaded(text, environ, need_token=True).source.renewal
+        assert [] == [word for word in words if word not in renewal]
+
+
 def test_a_rotated_token_is_seen(loaded: "Loading", file: Path) -> None:
     """Each load reads the token file anew."""
     for secret in ("first", "second"):

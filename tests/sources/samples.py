@@ -79,7 +79,7 @@ def polling(
     url: str | None = None,
     ca_file: "Path | None" = None,
     want_networks: bool = True,
-    deadline: float = 10.0,
+    deadline: float = 30.0,
     page_cap: int = 4 * 2**20,
 ) -> None:
     """Run `poll` against a Source whose API is the emulated one."""

@@ -184,7 +184,9 @@ def _located(
         service.faults.add(*([Fault(effect)] if effect else []))
         async with LabServer(service) as server:
             finder = DropletFinder(
-                metadata=Metadata(server.url, now=lambda: NOW, deadline=0.3),
+                metadata=Metadata(
+                    server.url, now=lambda: NOW, deadline=0.3 if isinstance(effect, Deliver) else 30.0
+                ),
                 links=lambda: links,
                 remembered=remembered,
             )

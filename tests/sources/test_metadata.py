@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from droplan_daemon.lab.account import LabDroplet
 
 
-def _asked(service: LabMetadata, *, deadline: float = 5.0) -> Identity:
+def _asked(service: LabMetadata, *, deadline: float = 30.0) -> Identity:
     async def run() -> Identity:
         async with LabServer(service) as server:
             metadata = Metadata(server.url, now=lambda: NOW, deadline=deadline)

@@ -183,11 +183,13 @@ def test_a_trouble_is_told_when_it_begins_and_ends(desk: Desk) -> None:
     for _ in range(3):
         desk.bad(DOWN)
     desk.good()
-    assert ["api.fetch.failed", "api.fetch.failed.over"] == [e for e in desk.events if e.startswith("api")]
+    assert ["source.fetch.failed", "source.fetch.failed.over"] == [
+        e for e in desk.events if e.startswith("source")
+    ]
     assert {"status": 500, "reason": "http_status", "rules_age_s": 5}.items() <= desk.entry(
-        "api.fetch.failed"
+        "source.fetch.failed"
     ).items()
-    assert {"after_s": 40, "times": 3}.items() <= desk.entry("api.fetch.failed.over").items()
+    assert {"after_s": 40, "times": 3}.items() <= desk.entry("source.fetch.failed.over").items()
 
 
 def test_a_lasting_trouble_is_told_once_a_minute(desk: Desk) -> None:
@@ -195,7 +197,7 @@ def test_a_lasting_trouble_is_told_once_a_minute(desk: Desk) -> None:
     desk.good()
     for _ in range(600):
         desk.bad(DOWN, after=1)
-    assert 10 <= desk.events.count("api.fetch.failed") <= 11
+    assert 10 <= desk.events.count("source.fetch.failed") <= 11
 
 
 def test_troubles_that_alternate_are_told_once_each(desk: Desk) -> None:
@@ -204,15 +206,15 @@ def test_troubles_that_alternate_are_told_once_each(desk: Desk) -> None:
     before = len(desk.events)
     for error in (DOWN, ODD) * 5:
         desk.bad(error, after=2)
-    assert ["api.fetch.failed", "api.snapshot.rejected"] == desk.events[before:]
+    assert ["source.fetch.failed", "source.snapshot.rejected"] == desk.events[before:]
     desk.good()
-    assert ["api.fetch.failed.over", "api.snapshot.rejected.over"] == desk.events[before + 2 :]
+    assert ["source.fetch.failed.over", "source.snapshot.rejected.over"] == desk.events[before + 2 :]
 
 
 @pytest.mark.parametrize(
     ("error", "level", "event"),
     [
-        (DOWN, "warning", "api.fetch.failed"),
+        (DOWN, "warning", "source.fetch.failed"),
         (SourceDenied("The token is not accepted.", status=401), "error", "api.auth.failed"),
         (SourceDenied("It lacks a scope.", status=403, scope="vpc:read"), "error", "api.auth.forbidden"),
         (Refusal("We are not in it.", reason="self_missing"), "warning", "guard.refused"),

@@ -63,8 +63,8 @@ def test_spans_are_short(seconds: float, expected: str) -> None:
 @pytest.mark.parametrize(
     ("error", "event", "fields"),
     [
-        (SourceUnavailable("m", reason="deadline", page=3), "api.fetch.failed", {"page": 3}),
-        (SourceUnavailable("m", reason="http_status", status=502), "api.fetch.failed", {"status": 502}),
+        (SourceUnavailable("m", reason="deadline", page=3), "source.fetch.failed", {"page": 3}),
+        (SourceUnavailable("m", reason="http_status", status=502), "source.fetch.failed", {"status": 502}),
         (RateLimited("m", wait=7.0), "api.ratelimited", {"wait": 7.0, "status": 429}),
         (SourceDenied("m", status=401), "api.auth.failed", {"status": 401}),
         (
@@ -72,7 +72,7 @@ def test_spans_are_short(seconds: float, expected: str) -> None:
             "api.auth.forbidden",
             {"status": 403, "scope": "vpc:read"},
         ),
-        (SourceDoubtful("m", reason="bad_body", page=1), "api.snapshot.rejected", {"page": 1}),
+        (SourceDoubtful("m", reason="bad_body", page=1), "source.snapshot.rejected", {"page": 1}),
         (HostUnknown("m", reason="ambiguous"), "host.unknown", {}),
         (CommitConflict("m"), "commit.conflict", {}),
         (CommitRejected("m", errno=17, change=4), "commit.rejected", {"errno": 17}),
