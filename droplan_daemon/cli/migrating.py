@@ -3,16 +3,19 @@
 import asyncio
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from droplan_daemon import reconcile
 from droplan_daemon.errors import ConfigInvalid, NotPermitted, Problem, StoreFailed
+from droplan_daemon.migrate import chains
 from droplan_daemon.migrate.carrying import Hands, carry_out, variants
 from droplan_daemon.migrate.planning import BESIDE, CONFIG, Commit, difference, leading, migration
 from droplan_daemon.migrate.search import search
 from droplan_daemon.model.addresses import format_address
+from droplan_daemon.model.policy import Firewall
+from droplan_daemon.persist import files
 from droplan_daemon.plaintext import escape, mask
 from droplan_daemon.reconcile import Failed, Refused
 from droplan_daemon.settings import environment, load
@@ -88,7 +91,7 @@ class Machine:
 
 def here(machine: Machine, found: "Found", *, as_json: bool, dry_run: bool) -> "_Report":
     """Plan for this kernel and, unless it is a dry run, carry it out."""
-    kernel, installed = wiring.backend(), variants()
+    kernel, installed = wiring.backend(_firewall(machine)), variants()
     left = {name: variant.leftovers() for name, variant in installed.items()}
     token_file = machine.at(machine.config.with_name(BESIDE))
     planned = migration(found, left, kernel.name, machine.config, token_file)
@@ -106,6 +109,24 @@ def here(machine: Machine, found: "Found", *, as_json: bool, dry_run: bool) -> "
         )
         carry_out(planned, hands, told.tell)
     return told
+
+
+def _firewall(machine: Machine) -> Firewall:
+    """What is configured; `auto` as it will be chosen once the saved rules are without the old chains."""
+    from droplan_daemon.backends.choice import backend_of, rules_of_others
+    from droplan_daemon.backends.iptables_host import restored_rules
+
+    firewall = load(machine.at(machine.config), need_token=False, must_exist=False).policy.firewall
+    restored = [
+        path for path in restored_rules(machine.root) if rules_of_others(_cleaned(machine.at(Path(path))))
+    ]
+    return replace(firewall, backend=backend_of(firewall, tuple(restored))[0])
+
+
+def _cleaned(path: Path) -> str:
+    """A file of rules as it will be without the old chains."""
+    old = files.read(path)
+    return chains.without(old.text, chains.leftovers(old.text)) if old else ""
 
 
 def _require_token(machine: Machine, planned: "Migration", found: "Found") -> None:

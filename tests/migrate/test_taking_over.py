@@ -11,6 +11,7 @@ from droplan_daemon.migrate import chains
 from droplan_daemon.migrate.carrying import Variant, variants
 from tests.boot.probing import Prober
 from tests.daemon.machine import CANARY, PEERS, Machine
+from tests.migrate.dumps import PRIVATE, dump, members
 from tests.migrate.machines import put, tutorial
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kernel
 
-both = pytest.mark.parametrize("old", ["nft", "legacy"], indirect=True)
+WANTED = "/etc/systemd/system/multi-user.target.wants/netfilter-persistent.service"
+FULL = pytest.mark.full
+both = pytest.mark.parametrize("old", ["nft", pytest.param("legacy", marks=FULL)], indirect=True)
 
 # The command itself looks at the whole machine; here its files are below a folder.
 MIGRATE = """
@@ -77,7 +80,9 @@ class Old:
 
     def configure(self, more: str = "") -> None:
         """A configuration that names this lab's API, as one would have for an API of one's own."""
-        self.machine.write(more)
+        files = {"rules_v4": "rules.v4", "rules_v6": "rules.v6", "ipsets": "ipsets"}
+        kept = "".join(f'{key} = "{self.root}/etc/iptables/{name}"\n' for key, name in files.items())
+        self.machine.write(f"{more}\n[persist]\n{kept}")
         text = self.machine.config.read_text().replace(str(self.machine.token_file), "token")
         put(self.root, "/etc/droplan/droplan.toml", text)
 
@@ -231,6 +236,41 @@ def test_leftover_chains_alone_are_taken_over(old: Old) -> None:
         done = old.migrate()
     assert 0 == done.returncode, done.stderr
     assert "droplan-peers" not in old.rules
+
+
+@pytest.mark.parametrize(
+    ("old", "ipset"),
+    [
+        ("nft", "true"),
+        ("legacy", "false"),
+        pytest.param("nft", "false", marks=FULL),
+        pytest.param("legacy", "true", marks=FULL),
+    ],
+    indirect=["old"],
+)
+def test_iptables_takes_over_chains_of_the_same_name(old: Old, ipset: str) -> None:
+    """A host that restores rules of its own stays with iptables: new chains of the old names, no gap."""
+    put(old.root, WANTED, "")
+    old.configure(f"[firewall]\nipset = {ipset}")
+    with old.probing():
+        done = old.migrate()
+    assert 0 == done.returncode, done.stderr
+    assert old.machine.observe().ruleset is None
+    for rules in (old.rules, old.files()["etc/iptables/rules.v4"]):
+        assert ("old-droplan" in rules, "-j droplan-peers" in rules) == (False, True)
+        assert "-A INPUT -i eth1 -j DROP" not in rules
+        assert "--dport 2222 -j DROP" in rules
+    assert "nothing to do" in old.migrate().stdout
+
+
+def test_saved_rules_of_the_old_program_alone_are_no_reason_for_iptables(old: Old) -> None:
+    """Where the file of rules held nothing but the old chains, the host goes on with nftables."""
+    put(old.root, WANTED, "")
+    put(old.root, "/etc/iptables/rules.v4", dump(*PRIVATE, *members(), nat=False))
+    old.configure()
+    assert "into the kernel (nftables)" in old.migrate("--dry-run").stdout
+    put(old.root, "/etc/iptables/rules.v4", dump("-A INPUT -i lo -j ACCEPT", *PRIVATE, *members()))
+    assert "into the kernel (iptables)" in old.migrate("--dry-run").stdout
 
 
 def test_strange_chains_are_left_alone_and_said(old: Old) -> None:
