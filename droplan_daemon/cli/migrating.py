@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from droplan_daemon.effects import Backend
+    from droplan_daemon.migrate.finding import Found
     from droplan_daemon.migrate.planning import Migration, Step
-    from droplan_daemon.migrate.search import Found
     from droplan_daemon.model.addresses import Address
     from droplan_daemon.reconcile import Outcome, World
 

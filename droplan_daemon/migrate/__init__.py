@@ -8,6 +8,6 @@ Laws:
 4. A step that fails undoes those before it, but for what the kernel would be worse without.
 5. The token goes from where it was found into its file, and appears nowhere else.
 
-`shell`, `cron`, `containers`, `units`, `chains` read what there was, `planning` decides; all of them are
+`shell`, `cron`, `runs`, `places`, `chains` read what there was, `finding` holds it, `planning` decides: all
 pure. `search` looks at the machine, `carrying` acts on it.
 """

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .chains import Leftovers
-from .search import Told
+from .finding import Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from droplan_daemon.settings import Token
 
+    from .finding import Crontab, Found
     from .places import Container
-    from .search import Crontab, Found
 
 CONFIG = Path("/etc/droplan/droplan.toml")
 BESIDE = "token"

@@ -7,12 +7,12 @@ stop a migration, except by being named in it.
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from droplan_daemon.settings import Token
 
 from . import chains, cron, places
+from .finding import Crontab, Found, Told
 from .runs import told
 
 _LONGEST = 1 << 20
@@ -26,46 +26,6 @@ _CONTAINERS = Path("var/lib/docker/containers")
 _RULES = (Path("etc/iptables/rules.v4"), Path("etc/sysconfig/iptables"))
 # What `systemctl enable firewalld` makes.
 _FIREWALLD = Path("etc/systemd/system/dbus-org.fedoraproject.FirewallD1.service")
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What one place told the old program. `unknown` names what only a running shell could know."""
-
-    origin: Path | str = ""
-    token: Token | None = None
-    tag: str = ""
-    public: bool = False
-    interval: str = ""
-    unknown: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Crontab:
-    """A crontab with jobs of the old program in these lines (0-based); `whole`: it has no others."""
-
-    path: Path
-    lines: tuple[int, ...]
-    whole: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Everything about the old program that stands in files; paths are as on the machine itself.
-
-    `config` and `token` are what stands in the new program's place already, `given` is a token of
-    the environment; None: nothing.
-    """
-
-    told: tuple[Told, ...] = ()
-    crontabs: tuple[Crontab, ...] = ()
-    units: tuple[Path, ...] = ()
-    containers: tuple[places.Container, ...] = ()
-    rules: "tuple[tuple[Path, chains.Leftovers], ...]" = ()
-    config: str | None = None
-    token: Token | None = None
-    given: Token | None = None
-    firewalld: bool = False
 
 
 def search(root: Path, environ: Mapping[str, str], config: Path) -> Found:
@@ -101,6 +61,11 @@ def _told(origin: Path | str, said: Mapping[str, str | None]) -> Told:
     )
 
 
+def _content(number: int) -> bytes:
+    with os.fdopen(number, "rb", closefd=False) as file:
+        return file.read(_LONGEST)
+
+
 class _Looking:
     """One look at one machine."""
 
@@ -113,14 +78,13 @@ class _Looking:
             number = os.open(self._root / str(place).lstrip("/"), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except (OSError, ValueError):
             return None
-        with os.fdopen(number, "rb", closefd=False) as file:
-            try:
-                readable = stat.S_ISREG(os.fstat(number).st_mode)
-                return file.read(_LONGEST).decode("utf-8", "replace") if readable else None
-            except OSError:
-                return None
-            finally:
-                os.close(number)
+        try:
+            readable = stat.S_ISREG(os.fstat(number).st_mode)
+            return _content(number).decode("utf-8", "replace") if readable else None
+        except OSError:
+            return None
+        finally:
+            os.close(number)
 
     def _file(self, name: str) -> str | None:
         """A file as a script names it."""

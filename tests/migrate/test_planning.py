@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from droplan_daemon.migrate import chains
+from droplan_daemon.migrate.finding import Found
 from droplan_daemon.migrate.planning import (
     CONFIG,
     CleanRules,
@@ -25,7 +26,7 @@ from droplan_daemon.migrate.planning import (
     difference,
     migration,
 )
-from droplan_daemon.migrate.search import Found, search
+from droplan_daemon.migrate.search import search
 from tests.migrate.dumps import PRIVATE, dump, members
 from tests.migrate.machines import CRON, KEY, put, tutorial
 
