@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ _PACKAGES = (
     "man-db",
     "nftables",
 )
+# Count it up when roots are made otherwise: those of former recipes are thrown away.
+_RECIPE = 1
 _DEFAULT_MIRROR = "http://deb.debian.org/debian"
 _QUIET_APT = "apt-get -qq -o Dpkg::Use-Pty=0"
 
@@ -47,7 +50,7 @@ def clean_root(suite: str) -> Path:
             raise Unbuildable(f"{program} is missing: apt-get install debootstrap util-linux")
     if os.geteuid() != 0:
         raise Unbuildable("a clean Debian root takes root's rights: run it with sudo")
-    recipe = hashlib.sha256(f"{suite} {_PACKAGES} {Path(__file__).read_text('utf-8')}".encode()).hexdigest()
+    recipe = hashlib.sha256(f"{_RECIPE} {suite} {_PACKAGES}".encode()).hexdigest()
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "droplan", "build-roots")
     home.mkdir(parents=True, exist_ok=True)
     place = home / f"{suite}-{recipe[:12]}"
@@ -169,3 +172,20 @@ def _discard_old(home: Path, suite: str) -> None:
     for old in home.glob(f"{suite}-*"):
         if old.is_dir():
             shutil.rmtree(old)
+
+
+def main() -> int:
+    """`clean_root.py RELEASE FOLDER SCRIPT`: run a script in a throw-away root, with FOLDER at /build."""
+    release, folder, script = sys.argv[1:]
+    try:
+        run_inside(clean_root(release), Path(folder), script)
+    except Unbuildable as error:
+        print(f"clean root: {error}", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        return error.returncode
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
