@@ -56,11 +56,11 @@ demo: $(VENV)/lab.stamp
 	@$(BIN)/droplan lab demo
 
 test: $(VENV)/dev.stamp
-	$(call need,nft:nftables iptables:iptables ipset:ipset ip:iproute2 strace:strace chromium:chromium chromedriver:chromium-driver systemd-nspawn:systemd-container debootstrap:debootstrap)
+	$(call need,nft:nftables iptables:iptables ipset:ipset ip:iproute2 strace:strace chromium:chromium chromedriver:chromium-driver systemd-nspawn:systemd-container debootstrap:debootstrap mandoc:mandoc zsh:zsh fish:fish shellcheck:shellcheck)
 	@$(BIN)/pytest -m "not full"
 
 test-full: $(VENV)/dev.stamp
-	$(call need,nft:nftables iptables:iptables ipset:ipset ip:iproute2 strace:strace chromium:chromium chromedriver:chromium-driver systemd-nspawn:systemd-container debootstrap:debootstrap)
+	$(call need,nft:nftables iptables:iptables ipset:ipset ip:iproute2 strace:strace chromium:chromium chromedriver:chromium-driver systemd-nspawn:systemd-container debootstrap:debootstrap mandoc:mandoc zsh:zsh fish:fish shellcheck:shellcheck)
 	@DROPLAN_TEST_FULL=1 $(BIN)/pytest
 
 lint: $(VENV)/dev.stamp
