@@ -19,10 +19,8 @@ from .policy.compile import managed_interface
 
 if TYPE_CHECKING:
     from .effects import Backend, Clock, Keeper, Machine, Store
-    from .model.fleet import Fleet
     from .model.host import Host
-    from .model.policy import Policy
-    from .model.ruleset import Ruleset
+    from .reconcile import World
 
 PATIENCE = 5.0
 """Seconds for which a cycle waits until its state is on disk; a slower disk goes on by itself."""
@@ -34,16 +32,6 @@ class Unsaved:
 
     what: str
     error: StoreFailed
-
-
-@dataclass(frozen=True, slots=True)
-class Enforced:
-    """What a cycle verified: `policy` is what this Droplet enforces, overrides applied."""
-
-    fleet: "Fleet"
-    host: "Host"
-    policy: "Policy"
-    ruleset: "Ruleset"
 
 
 @dataclass(slots=True)
@@ -76,7 +64,7 @@ class Keeping:
         """Seconds since it was saved; None where no clock can tell."""
         return age(checkpoint, boot=self.boot, uptime=self.clock.monotonic(), now=self.clock.now())
 
-    async def keep(self, now: Enforced, backend: "Backend", *, committed: bool) -> tuple[Unsaved, ...]:
+    async def keep(self, now: "World", backend: "Backend", *, committed: bool) -> tuple[Unsaved, ...]:
         """Have it on disk; what is not. `committed`: the kernel was written to."""
         self._owed |= committed and self.keeper is not None
         self._sound &= not committed
@@ -88,7 +76,7 @@ class Keeping:
         message = f"the state is not on disk after {PATIENCE:g} s: the disk does not answer"
         return (Unsaved("state", StoreFailed(message, reason="slow")),)
 
-    def _write(self, now: Enforced, backend: "Backend") -> tuple[Unsaved, ...]:
+    def _write(self, now: "World", backend: "Backend") -> tuple[Unsaved, ...]:
         found = []
         try:
             self._save(now, backend)
@@ -96,13 +84,13 @@ class Keeping:
             found.append(Unsaved("state", error))
         if self.keeper and self._owed:
             try:
-                self.keeper.keep(now.ruleset)
+                self.keeper.keep(now.desired)
                 self._owed = False
             except StoreFailed as error:
                 found.append(Unsaved("iptables", error))
         return tuple(found)
 
-    def _save(self, now: Enforced, backend: "Backend") -> None:
+    def _save(self, now: "World", backend: "Backend") -> None:
         if self._remembered != now.host:
             self.store.remember(now.host)
             self._remembered = now.host
@@ -111,19 +99,19 @@ class Keeping:
             self._sound = self._sound or self.store.holds(self.kept)
             if self._sound:
                 # Equal values, of which the cycle has its own: those that were read are let go.
-                self.kept = replace(self.kept, fleet=now.fleet, ruleset=now.ruleset)
+                self.kept = replace(self.kept, fleet=now.fleet, ruleset=now.desired)
                 return
         self._sound = False
         numbered = replace(fresh, number=self.store.latest() + 1)
-        self.store.save(numbered, backend.script(now.ruleset))
+        self.store.save(numbered, backend.script(now.desired))
         self.kept, self._sound = numbered, True
 
-    def _checkpoint(self, now: Enforced, backend: str) -> Checkpoint:
+    def _checkpoint(self, now: "World", backend: str) -> Checkpoint:
         return Checkpoint(
             host=now.host,
             links=self._links(now),
             fleet=now.fleet,
-            ruleset=now.ruleset,
+            ruleset=now.desired,
             backend=backend,
             number=0,
             saved_at=self.clock.now(),
@@ -131,7 +119,7 @@ class Keeping:
             uptime=self.clock.monotonic(),
         )
 
-    def _links(self, now: Enforced) -> tuple[tuple[str, str], ...]:
+    def _links(self, now: "World") -> tuple[tuple[str, str], ...]:
         """The managed interfaces that have a MAC; those of before while the kernel does not say."""
         try:
             macs = self.machine.macs()

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 
 from .diff import diff
 from .errors import CommitConflict, CommitRejected, CommitUnknown, HostUnknown, Refusal, Retry
-from .keeping import Enforced
 from .model.checkpoint import is_stale
 from .model.fleet import InterfaceKind
 from .policy.compile import compile_ruleset, managed_interface
 from .policy.effective import effective
 from .policy.peers import peer_droplets
+from .policy.uses import needs_networks
 from .policy.warnings import warnings
 from .safety import examine, held, unread
 
@@ -127,7 +127,8 @@ class Cycle:
     """The parts of a cycle. `previous` is the last Fleet that was acted on.
 
     Without `keeping` nothing is kept. With `kernels` the `backend` is what the Droplet's own Policy asks
-    for, chosen anew in each cycle; what others hold goes when it has been read back.
+    for, chosen anew in each cycle; what others hold goes when it has been read back. `recallable`: what
+    another Cycle learned says enough for this Policy.
     """
 
     policy: "Policy"
@@ -137,6 +138,7 @@ class Cycle:
     previous: "Fleet | None" = field(default=None)
     keeping: "Keeping | None" = None
     kernels: "Kernels | None" = None
+    recallable: bool = False
 
     async def run(self) -> Outcome:
         """One cycle. Raises Fatal alone; everything else is an Outcome."""
@@ -154,9 +156,14 @@ class Cycle:
         """Enforce the current Policy over what the Checkpoint tells. Neither API nor metadata are needed."""
         return await self._ended(self._resumed(checkpoint))
 
+    async def recall(self) -> Outcome:
+        """Enforce a changed Policy over the Fleet that was believed last, if that says what it asks for."""
+        return await self._ended(self._recalled())
+
     def inherit(self, other: "Cycle") -> None:
         """Know what a Cycle of another configuration knew."""
         self.previous = other.previous
+        self.recallable = needs_networks(other.policy) or not needs_networks(self.policy)
         if self.keeping and other.keeping:
             self.keeping.inherit(other.keeping)
 
@@ -175,9 +182,8 @@ class Cycle:
     async def _kept(self, outcome: Unchanged | Committed) -> Outcome:
         if self.keeping is None:
             return outcome
-        world = outcome.world
-        now = Enforced(world.fleet, world.host, world.policy, world.desired)
-        unsaved = await self.keeping.keep(now, self.backend, committed=isinstance(outcome, Committed))
+        committed = isinstance(outcome, Committed)
+        unsaved = await self.keeping.keep(outcome.world, self.backend, committed=committed)
         return replace(outcome, unsaved=unsaved) if unsaved else outcome
 
     async def _run(self) -> Unchanged | Committed:
@@ -187,6 +193,15 @@ class Cycle:
         host = await self.take(checkpoint)
         restored = Restored(self.keeping.age(checkpoint) if self.keeping else None)
         return await self._committed(await self._prospect(checkpoint.fleet, host, restored))
+
+    async def _recalled(self) -> Unchanged | Committed:
+        keeping = self.keeping
+        if keeping is None or keeping.kept is None or not self.recallable:
+            raise HostUnknown("nothing is known that says enough for this policy", reason="not_kept")
+        fleet = keeping.kept.fleet
+        host = await keeping.take(keeping.kept)
+        age = max(0.0, keeping.clock.now() - fleet.taken) if fleet.taken else None
+        return await self._committed(await self._prospect(fleet, host, Restored(age)))
 
     async def _committed(self, prospect: Prospect) -> Unchanged | Committed:
         for _ in range(ATTEMPTS):

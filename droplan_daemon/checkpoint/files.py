@@ -15,9 +15,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from typing import TYPE_CHECKING, Any
 
 from droplan_daemon.errors import StoreFailed
 from droplan_daemon.model.host import Host
@@ -25,6 +23,7 @@ from droplan_daemon.model.host import Host
 from . import codec, script
 from .atomic import read_whole, remove, write_atomic, write_generation
 from .sealed import seal, seal_json, to_json, unseal, unseal_json
+from .values import maybe, number, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -141,10 +140,9 @@ class StateFiles:
         """The Host remembered last. Raises StoreFailed, which says why there is none (ENOENT: not yet)."""
         body = unseal(read_whole(self._host), _HOST_VERSION)
         try:
-            kept = _HostBody.model_validate(body)
-        except ValidationError:
+            return _read_host(body)
+        except (ValueError, TypeError, LookupError):
             raise StoreFailed(f"{self._host} has an unknown shape", reason="shape") from None
-        return Host(kept.droplet_id, kept.private, kept.public, learned="state")
 
     def publish(self, status: "Mapping[str, Any]") -> None:
         """What `droplan status` shows. Raises StoreFailed."""
@@ -209,17 +207,15 @@ def _nothing(rejected: list[StoreFailed]) -> StoreFailed:
 _INTERFACE = re.compile(r"(?!\.{1,2}$)[^/\s\x00-\x1f:]{1,15}")
 
 
-def _interface(name: str) -> str:
-    if not _INTERFACE.fullmatch(name):
-        raise ValueError
-    return name
+def _read_host(body: dict[str, object]) -> Host:
+    if body.keys() != {"droplet_id", "private", "public"}:
+        raise ValueError("other keys")
+    names = maybe(_interface, body["private"]), maybe(_interface, body["public"])
+    return Host(number(body["droplet_id"], 1), *names, learned="state")
 
 
-class _HostBody(BaseModel):
-    """What host.json keeps of the Host."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    droplet_id: Annotated[int, Field(gt=0, lt=1 << 63)]
-    private: Annotated[str, AfterValidator(_interface)] | None
-    public: Annotated[str, AfterValidator(_interface)] | None
+def _interface(name: object) -> str:
+    found = text(name)
+    if not _INTERFACE.fullmatch(found):
+        raise ValueError("no interface's name")
+    return found

@@ -14,8 +14,9 @@ with (
     stand_in("importlib.metadata", entry_points=lambda **_: ()),
     stand_in("zoneinfo", ZoneInfo=type("ZoneInfo", (), {}), ZoneInfoNotFoundError=KeyError),
 ):
-    from droplan_daemon.checkpoint import StateFiles
+    from droplan_daemon.sources.file import FileSource, changes
 
+from droplan_daemon.checkpoint import StateFiles
 from droplan_daemon.clock import SystemClock
 from droplan_daemon.daemon import Parts
 from droplan_daemon.errors import HostUnknown, Misused, StoreFailed
@@ -30,7 +31,6 @@ from droplan_daemon.policy.warnings import everywhere, warnings
 from droplan_daemon.reconcile import Cycle
 from droplan_daemon.safety import unread
 from droplan_daemon.settings import IptablesSave, Settings, SourceKind, load
-from droplan_daemon.sources.file import FileSource, changes
 
 from .kernels import Kernels
 
