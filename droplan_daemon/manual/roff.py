@@ -16,7 +16,7 @@ _SIGNS = {"\\": r"\e", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "~": r"\(ti", "^"
 def literal(text: str) -> str:
     """Text of one line, to be shown exactly as it is."""
     safe = "".join(_SIGNS.get(char, char) for char in text)
-    return rf"\&{safe}" if safe.startswith((".", r"\(aq")) else safe
+    return rf"\&{safe}" if safe.startswith(".") else safe
 
 
 def prose(text: str) -> str:

@@ -6,7 +6,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from droplan_daemon.manual import roff
@@ -80,6 +80,8 @@ def _chapter(chapters: dict[str, str], section: str) -> str:
 
 
 @given(st.lists(st.text(st.characters(min_codepoint=33, max_codepoint=126)), min_size=1).map(" ".join))
+@example(".SH no heading")
+@example("'br \\fBno\\fR")
 @settings(max_examples=60)
 def test_no_text_is_markup(text: str) -> None:
     """Whatever words a help text has, the page shows the same words; in `backticks` too."""
