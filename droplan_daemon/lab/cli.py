@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from droplan_daemon.errors import ConfigInvalid, DroplanError, Fatal
-from droplan_daemon.settings import environment, folders
+from droplan_daemon.settings import describe, environment, folders, load
 
 from .console import Console, wants_colour
 from .running import Note
@@ -86,9 +86,8 @@ def main(args: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except ConfigInvalid as error:
-        return _fail(
-            "; ".join(f"{error.path}: {problem.message}" for problem in error.problems), error.exit_code
-        )
+        sys.stderr.write(f"{describe(error.path, error.problems)}\n")
+        return error.exit_code
     except DroplanError as error:
         return _fail(str(error), error.exit_code if isinstance(error, Fatal) else 1)
     except OSError as error:
@@ -166,12 +165,14 @@ def _world(fleet: Path | None) -> "World":
 
 
 def _read(config: Path) -> str:
+    """The text of a policy without a mistake; [source] is the lab's. Raises ConfigInvalid."""
     try:
-        return config.read_text(encoding="utf-8")
-    except OSError as error:
-        raise Fatal(f"Cannot read {config}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise Fatal(f"{config} is not UTF-8 text.") from error
+        load(config, {}, need_token=False)
+    except ConfigInvalid as error:
+        problems = tuple(problem for problem in error.problems if not problem.key.startswith("source."))
+        if problems:
+            raise ConfigInvalid(error.path, problems) from error
+    return config.read_text(encoding="utf-8-sig")
 
 
 def _create(args: argparse.Namespace, console: Console, note: Note) -> int:

@@ -11,6 +11,7 @@ import httpx
 
 from droplan_daemon.errors import Fatal
 
+from .program import program
 from .scopes import LAB_TOKEN
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Client:
         try:
             answer = await self._http.request(method, path, **more)
         except httpx.HTTPError as error:
-            raise Fatal("The lab's API does not answer: is `droplan lab up` still running?") from error
+            raise Fatal(f"The lab's API does not answer: is `{program()} lab up` still running?") from error
         if not answer.is_success:
             raise Fatal(f"The lab's API refused {method} {path} with {answer.status_code}: {_reason(answer)}")
         return answer
@@ -76,7 +77,7 @@ async def connected(url: str, ca_file: "Path") -> "AsyncIterator[Client]":
     try:
         trust = ssl.create_default_context(cafile=ca_file)
     except OSError as error:
-        raise Fatal("The lab's files are gone: start it again with `droplan lab up`.") from error
+        raise Fatal(f"The lab's files are gone: start it again with `{program()} lab up`.") from error
     headers = {"authorization": f"Bearer {LAB_TOKEN}"}
     async with httpx.AsyncClient(
         base_url=url, headers=headers, verify=trust, timeout=_DEADLINE, trust_env=False

@@ -26,7 +26,8 @@ _PACKAGES = Path(__file__).resolve().parents[2]
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # What a person's shell does not have already.
-_OWN = frozenset({"PYTHONPATH", "STATE_DIRECTORY", "RUNTIME_DIRECTORY"})
+_FOLDERS = frozenset({"STATE_DIRECTORY", "RUNTIME_DIRECTORY"})
+_OWN = _FOLDERS | {"PYTHONPATH"}
 
 _LARGEST_NOTE = 4096
 
@@ -65,10 +66,21 @@ class Daemon:
         shortcut.parent.mkdir(exist_ok=True)
         given = shlex.join(f"{key}={value}" for key, value in self.environ.items() if key in _OWN)
         *program, option, config = self._command()
-        command = f'{shlex.join(program)} "$@" {shlex.join((option, config))}'
-        shortcut.write_text(f"#!/bin/sh\nexec env {given} {command}\n")
+        ours = f'set -- "$@" {shlex.join((option, config))}'
+        command = f'exec env {given} {shlex.join(program)} "$@"'
+        shortcut.write_text(f'#!/bin/sh\ncase " $*" in *" {option}"*) ;; *) {ours} ;; esac\n{command}\n')
         shortcut.chmod(0o755)
         return shortcut.parent
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """The part of `environ` that makes a droplan this machine's."""
+        return {key: value for key, value in self.environ.items() if key in _FOLDERS}
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self._begun
 
     @property
     def exit_code(self) -> int | None:

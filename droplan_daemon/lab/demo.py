@@ -22,6 +22,7 @@ from .client import connected
 from .console import Ink
 from .policy_file import rules
 from .probe import Pulse, Question, Verdict
+from .program import program
 from .promise import promised
 from .reach import NETWORKS, Station, Way, complaint, everybody, survey
 from .site import PORTS, Site
@@ -74,7 +75,7 @@ async def demonstrate(console: "Console") -> None:
         await Demonstration(console, site, client, vpc.id, strangers).run(rules(policy))
     console.say()
     console.say(f"All as it must be, in {time.monotonic() - begun:.1f} s; everything is cleaned up.")
-    console.say("A lab to play with: droplan lab up")
+    console.say(f"A lab to play with: {program()} lab up")
 
 
 class Demonstration:

@@ -60,8 +60,13 @@ class _Droplet(BaseModel):
         return next((f"{network.ip_address}/{network.netmask}" for network in self.networks.v6), None)
 
 
+class _Meta(BaseModel):
+    total: int = 0
+
+
 class _Answer(BaseModel):
     droplets: tuple[_Droplet, ...]
+    meta: _Meta = _Meta()
 
 
 def read_fleet(path: "Path") -> World:
@@ -71,7 +76,7 @@ def read_fleet(path: "Path") -> World:
     except OSError as error:
         raise Fatal(f"Cannot read the fleet file {path}: {error.strerror}.") from error
     try:
-        droplets = _droplets(text)
+        droplets = _droplets(path, text)
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"])
         reason = error.errors()[0]["msg"]
@@ -85,11 +90,15 @@ def read_fleet(path: "Path") -> World:
     return _world(droplets)
 
 
-def _droplets(text: bytes) -> tuple[_Droplet, ...]:
+def _droplets(path: "Path", text: bytes) -> tuple[_Droplet, ...]:
     # Asked for the one that it looks like: an error about a union names no place.
     if text.lstrip().startswith(b"["):
         return TypeAdapter(tuple[_Droplet, ...]).validate_json(text)
-    return _Answer.model_validate_json(text).droplets
+    answer = _Answer.model_validate_json(text)
+    if answer.meta.total > len(answer.droplets):
+        found = f"{len(answer.droplets)} of {answer.meta.total} Droplets, one page of several"
+        raise Fatal(f"{path} has {found}: ask for all of them with GET /v2/droplets?per_page=200.")
+    return answer.droplets
 
 
 def _world(droplets: tuple[_Droplet, ...]) -> World:

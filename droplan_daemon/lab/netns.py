@@ -17,12 +17,13 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
 from droplan_daemon.errors import Fatal, KernelUnsupported, NotPermitted
+
+from .program import program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -109,9 +110,9 @@ class Namespace:
 
     def close(self) -> None:
         """Let go of it; programs that are still running inside are killed."""
-        for program in self._programs:
-            program.kill()
-            program.wait()
+        for started in self._programs:
+            started.kill()
+            started.wait()
         self._thread.shutdown()
         os.close(self.fd)
 
@@ -193,9 +194,9 @@ def _read_switch(name: str) -> str | None:
         return None
 
 
-def remedy(read: "Callable[[str], str | None]", program: str | None = None) -> str:
+def remedy(read: "Callable[[str], str | None]", called: str | None = None) -> str:
     """One sentence that says how to get namespaces; `read` gives a sysctl's value or None."""
-    again = f"sudo {program or _program()} lab"
+    again = f"sudo {called or program()} lab"
     for name, forbidding, allowing in _SWITCHES:
         if read(name) == forbidding:
             return (
@@ -206,8 +207,3 @@ def remedy(read: "Callable[[str], str | None]", program: str | None = None) -> s
         f"This user may not make network namespaces here: run it as root ({again} …), and in a container "
         "one that has CAP_SYS_ADMIN and CAP_NET_ADMIN (docker run --privileged)."
     )
-
-
-def _program() -> str:
-    name = Path(sys.argv[0]).name
-    return sys.argv[0] if name == "droplan" else f"{sys.executable} -m droplan_daemon"

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 
 from droplan_daemon.errors import Fatal, NotPermitted
 
+from .program import program
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -80,7 +82,7 @@ class Note:
         if _locked(lock) and os.fstat(lock).st_nlink:
             return lock
         os.close(lock)
-        raise Fatal("A lab is running already: use it, or end it with `droplan lab down`.")
+        raise Fatal(f"A lab is running already: use it, or end it with `{program()} lab down`.")
 
     def write(self, running: Running) -> None:
         """Say where things are now."""
@@ -93,7 +95,7 @@ class Note:
         """The running lab. Raises Fatal when there is none."""
         self._trust()
         if not self._is_held():
-            raise Fatal("No lab of yours is running: start one with `droplan lab up`.")
+            raise Fatal(f"No lab of yours is running: start one with `{program()} lab up`.")
         try:
             said = json.loads((self._folder / _NOTE).read_text(encoding="utf-8"))
             machines = {

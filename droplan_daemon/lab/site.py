@@ -63,8 +63,15 @@ class Home:
     daemon: Daemon | None = None
 
 
+_HARDLY = 3.0
+"""Seconds: a daemon that ends so soon after its start would only do so again."""
+
+
 class Site:
-    """The lab as a whole. `changed` is called after machines came or went.
+    """The lab as a whole.
+
+    `changed` is called after machines came or went, `died` with the Home of a daemon that ended by
+    itself and whether it is started again.
 
     `homes` are the Droplets' by machine name, `ghosts` those of destroyed ones.
     """
@@ -74,12 +81,14 @@ class Site:
         self.homes: dict[str, Home] = {}
         self.ghosts: dict[str, Home] = {}
         self.changed: Callable[[], None] = lambda: None
+        self.died: Callable[..., None] = lambda _home, *, again: None  # noqa: ARG005
         self.folder = Path()
         self.local_url = ""
         self.topology: Topology
         self._policy = policy
         self._keep_ghosts = ghosts
         self._protected = False
+        self._left_alone: set[str] = set()
         self._resources = AsyncExitStack()
 
     @property
@@ -130,6 +139,7 @@ class Site:
         """Settle again and again, until cancelled."""
         while True:
             await self.settle()
+            await self._revive()
             await asyncio.sleep(_LOOK)
 
     async def settle(self) -> None:
@@ -143,6 +153,20 @@ class Site:
             await self._move_in(droplet)
         if gone or new:
             self.changed()
+
+    async def _revive(self) -> None:
+        """Start again what ended by itself, unless it hardly lived."""
+        for name, home in self.homes.items():
+            daemon = home.daemon
+            if daemon is None or daemon.exit_code is None or name in self._left_alone:
+                continue
+            again = daemon.age > _HARDLY
+            self.died(home, again=again)
+            if again:
+                await daemon.stop()
+                await self._start_daemon(home)
+            else:
+                self._left_alone.add(name)
 
     def _lay_wires(self) -> None:
         self.topology.add_segment(wiring.INTERNET, wiring.PROVIDER_ADDRESSES, wiring.ANYWHERE)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from . import wiring
 from .console import Ink
+from .program import program
 from .running import Entrance, Running
 from .site import PORTS, Site
 
@@ -32,8 +33,16 @@ async def leave_running(console: "Console", note: "Note", world: "World", policy
         await site.protect()
         _introduce(console, site)
         site.changed = _Reporter(console, note, site).report
+        site.died = partial(_tell_of_death, console)
         site.changed()
         await site.follow()
+
+
+def _tell_of_death(console: "Console", home: "Home", *, again: bool) -> None:
+    daemon = home.daemon
+    if daemon is not None:
+        what = "it is started again" if again else f"it is left alone; its log is {daemon.folder / 'log'}"
+        console.say(f"The daemon of {home.plan.name} ended with {daemon.exit_code}: {daemon.said()}; {what}.")
 
 
 class _Reporter:
@@ -70,22 +79,24 @@ def _environ(name: str, home: "Home | None") -> dict[str, str]:
     prompt = {"PS1": f"{name}# "}
     if home is None or home.daemon is None:
         return prompt
-    return {**prompt, "PATH": f"{home.daemon.write_shortcut()}:{home.daemon.environ['PATH']}"}
+    own = home.daemon.folders
+    return {**prompt, **own, "PATH": f"{home.daemon.write_shortcut()}:{home.daemon.environ['PATH']}"}
 
 
 def _introduce(console: "Console", site: Site) -> None:
     say, strong = console.say, partial(console.paint, ink=Ink.STRONG)
     say()
-    say(strong("The lab is ready. Its machines, and the way into each (or: droplan lab enter NAME):"))
+    lab = f"{program()} lab"
+    say(strong(f"The lab is ready. Its machines, and the way into each (or: {lab} enter NAME):"))
     for name in site.topology.machines:
         addresses = _first_addresses(site.homes[name]) if name in site.homes else "in no account"
         say(f"  {name:<{_NAME}}{addresses:<{_ADDRESSES}}{_way_in(site, name)}")
     say()
     say(f"Every Droplet answers on the ports {', '.join(map(str, PORTS))}. In another terminal:")
-    say("  droplan lab create web-1        a Droplet comes, and is let in")
-    say("  droplan lab destroy web-1       it goes, and is cut off")
-    say("  droplan lab enter mysql-1       a shell in it; `droplan status` is that Droplet's own")
-    say("  droplan lab down                the end; Ctrl-C here does the same")
+    say(f"  {lab} create web-1        a Droplet comes, and is let in")
+    say(f"  {lab} destroy web-1       it goes, and is cut off")
+    say(f"  {lab} enter mysql-1       a shell in it; `droplan status` is that Droplet's own")
+    say(f"  {lab} down                the end; Ctrl-C here does the same")
     say()
     curl = f"curl --cacert {site.ca_file}"
     say(strong("The API for your own programs, and faults on demand:"))

@@ -1,7 +1,7 @@
 """`droplan matrix`, as a person and a CI job use it."""
 
 import json
-import time
+import resource
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -207,10 +207,16 @@ def _fleet(count: int) -> dict[str, Any]:
     return {"droplets": droplets, "links": {}, "meta": {"total": count}}
 
 
+def _spent() -> float:
+    """Seconds of processor time of the programs that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_a_thousand_droplets_and_a_hundred_rules_take_less_than_two_seconds(
     matrix: "Droplan", fleet_file: "Path", config: "Path"
 ) -> None:
-    """Process start included, with tags that cross one another so that there are many groups."""
+    """Of processor time, process start included, with tags that cross one another: there are many groups."""
     fleet_file.write_text(json.dumps(_fleet(1000)))
     rules = (
         f'[[allow]]\nname = "rule {n}"\non = "tag:role{n % 20}"\n'
@@ -220,8 +226,8 @@ def test_a_thousand_droplets_and_a_hundred_rules_take_less_than_two_seconds(
     config.write_text("[private]\nallow_peers = false\n" + "\n".join(rules))
     took = []
     for _ in range(3):  # other work on the machine must not decide
-        began = time.perf_counter()
+        began = _spent()
         done = matrix("--json")
-        took.append(time.perf_counter() - began)
+        took.append(_spent() - began)
         assert 1000 == sum(len(group["droplets"]) for group in json.loads(done.stdout)["groups"])
     assert min(took) < 2.0

@@ -330,9 +330,9 @@ def test_a_lab_takes_a_policy_and_a_fleet(place: Place, tmp_path: Path) -> None:
         (["destroy", "x"], 1, "No lab of yours is running"),
         (["enter", "x"], 1, "No lab of yours is running"),
         (["down"], 1, "No lab of yours is running"),
-        (["up", "--config", "/nowhere.toml"], 1, "Cannot read /nowhere.toml: No such file"),
+        (["up", "--config", "/nowhere.toml"], 78, "/nowhere.toml: the file does not exist"),
         (["up", "--fleet", "/nowhere.json"], 1, "Cannot read the fleet file /nowhere.json: No such file"),
-        (["up", "--config", "/etc"], 1, "Cannot read /etc: Is a directory"),
+        (["up", "--config", "/etc"], 78, "/etc: this is a folder, not a file"),
         (["nonsense"], 2, "invalid choice"),
         ([], 2, "required"),
     ],
@@ -347,4 +347,54 @@ def test_a_policy_that_is_no_toml_is_an_invalid_configuration(place: Place, tmp_
     """Exit code 78, with the parser's place."""
     (tmp_path / "droplan.toml").write_text("[public\n")
     done = place.run("up", "--config", str(tmp_path / "droplan.toml"))
-    assert (78, True) == (done.returncode, "line 1" in done.stderr)
+    assert (78, True) == (done.returncode, "droplan.toml:1:8: this is not TOML" in done.stderr)
+
+
+def test_every_mistake_of_a_policy_is_told(place: Place, tmp_path: Path) -> None:
+    """As `check` does, but for [source], which is the lab's own."""
+    policy = tmp_path / "droplan.toml"
+    policy.write_text("mod = 1\n[source]\nca_file = '/nowhere.pem'\n[[allow]]\nfrom = 'tag:'\n")
+    done = place.run("up", "--config", str(policy))
+    found = [line.split(": ")[0] for line in done.stderr.splitlines() if line.startswith(str(policy))]
+    assert (78, [f"{policy}:1:1", f"{policy}:5:13"]) == (done.returncode, found)
+
+
+def test_one_page_of_several_is_no_fleet(place: Place, tmp_path: Path) -> None:
+    """A hint says how to get the whole."""
+    fleet = tmp_path / "fleet.json"
+    fleet.write_text('{"droplets": [{"name": "one"}], "meta": {"total": 3}}')
+    done = place.run("up", "--fleet", str(fleet))
+    assert (1, True) == (done.returncode, "has 1 of 3 Droplets" in done.stderr)
+    assert "per_page=200" in done.stderr
+
+
+def test_a_daemon_that_dies_is_told_and_started_again(place: Place) -> None:
+    """Whoever kills one sees it come back."""
+    with place.begin("up") as running:
+        try:
+            read_until(running, "_lab/faults")
+            assert "mysql-1" in place.run("enter", "mysql-1", "droplan", "status").stdout
+            (victim,) = _daemons(place, "mysql-1")
+            time.sleep(3)  # one that ends at once would be left alone
+            os.kill(victim, signal.SIGKILL)
+            read_until(running, "The daemon of mysql-1 ended with -9")
+            deadline = time.monotonic() + 60
+            while not (found := _daemons(place, "mysql-1")) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert [victim] != found
+            assert found
+        finally:
+            running.send_signal(signal.SIGINT)
+            running.communicate(timeout=60)
+
+
+def _daemons(place: Place, name: str) -> list[int]:
+    found = place.run("enter", name, "sh", "-c", "echo $STATE_DIRECTORY").stdout.strip()
+    folder = str(Path(found).parent)
+    daemons = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if b"run" in words and f"{folder}/droplan.toml".encode() in words:
+                daemons.append(int(process.name))
+    return daemons

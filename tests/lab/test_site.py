@@ -286,3 +286,15 @@ def test_the_shortcut_is_the_droplan_of_its_machine(tmp_path: Path) -> None:
         shortcut = Daemon(alone, tmp_path).write_shortcut() / "droplan"
         done = subprocess.run([shortcut, "check"], capture_output=True, text=True, timeout=30, check=False)
     assert str(tmp_path / "droplan.toml") in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("words", [["--config", "mine.toml"], ["--config=mine.toml"]])
+def test_the_shortcut_takes_a_configuration_of_ones_own(tmp_path: Path, words: list[str]) -> None:
+    """Who names a file means that one."""
+    (tmp_path / "droplan.toml").write_text('mode = "audit"\n')
+    (tmp_path / "mine.toml").write_text('[source]\nkind = "file"\npath = "/x"\n')
+    with Namespace("alone") as alone:
+        shortcut = Daemon(alone, tmp_path).write_shortcut() / "droplan"
+        command = [str(shortcut), "check", *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (0, True) == (done.returncode, done.stdout.startswith("mine.toml: good"))
