@@ -96,14 +96,11 @@ def _recovered(files: StateFiles) -> "Recovered":
 
 async def _recognised(checkpoint: "Checkpoint", files: StateFiles) -> None:
     """Look that this machine is the one. Raises HostUnknown."""
-    from droplan_daemon.sources.board import droplet_id
+    from droplan_daemon.sources import board
     from droplan_daemon.sources.host import DropletFinder
     from droplan_daemon.sources.links import read_links
 
-    number = droplet_id()
-    if number not in {None, checkpoint.host.droplet_id}:
-        message = f"the checkpoint is of Droplet {checkpoint.host.droplet_id}, and this is Droplet {number}"
-        raise HostUnknown(message, reason="another_droplet")
+    board.confirm(checkpoint.host.droplet_id)
     await DropletFinder(metadata=None, links=read_links, remembered=files.recall()).recognise(checkpoint)
 
 

@@ -8,8 +8,18 @@ Source: cloud-init's DataSourceDigitalOcean, which takes the serial number for t
 from contextlib import suppress
 from pathlib import Path
 
+from droplan_daemon.errors import HostUnknown
+
 _IDENTITY = Path("/sys/class/dmi/id")
 _DIGITS = 18
+
+
+def confirm(expected: int, identity: Path = _IDENTITY) -> None:
+    """Raise HostUnknown(`another_droplet`) where the board says that this is not the expected Droplet."""
+    found = droplet_id(identity)
+    if found not in {None, expected}:
+        message = f"the checkpoint is of Droplet {expected}, and this is Droplet {found}"
+        raise HostUnknown(message, reason="another_droplet")
 
 
 def droplet_id(identity: Path = _IDENTITY) -> int | None:

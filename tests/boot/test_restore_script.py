@@ -168,6 +168,7 @@ def _flipped(data: bytes, at: int, bit: int) -> bytes:
     return data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :]
 
 
+SECOND = "table inet droplan"
 _TABLE = "table inet droplan\ndelete table inet droplan\ntable inet droplan {\n"
 HOSTILE = {
     "another table": GOOD + "table inet other {\n}\n",
@@ -183,6 +184,7 @@ HOSTILE = {
     "a variable used": _TABLE + "\tchain c {\n\t\tip saddr $x\n\t}\n}\n",
     "a quote left open": _TABLE + '\tcomment "\n}\nflush ruleset\n"\n}\n',
     "a comment that hides a quote": _TABLE + '\t# "\n}\nflush ruleset\n# "\n}\n',
+    "comments that hide braces": f"{_TABLE}\t# {{\n}}\nflush ruleset\n{SECOND} {{\n\t# }}\n}}\n",
     "a line continued": _TABLE + "\tchain c {\n\t\tcounter \\\n\t}\n}\n",
     "a carriage return": _TABLE + "\tchain c {\n\t\tcounter\r\n\t}\n}\n",
     "no end": _TABLE,

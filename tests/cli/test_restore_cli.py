@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from droplan_daemon.sources.board import droplet_id
+from droplan_daemon.errors import HostUnknown
+from droplan_daemon.sources.board import confirm, droplet_id
 from tests.daemon.machine import PEERS, until
 
 if TYPE_CHECKING:
@@ -161,3 +162,7 @@ def test_the_board_says_which_droplet(
     if serial is not None:
         (tmp_path / "product_serial").write_text(serial)
     assert expected == droplet_id(tmp_path)
+    confirm(3164444, tmp_path)
+    if expected:
+        with pytest.raises(HostUnknown, match="and this is Droplet 3164444"):
+            confirm(3164445, tmp_path)
