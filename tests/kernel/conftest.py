@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.ground import Kernel
+from tests.kernel.variants import BACKENDS, EACH
 from tests.kernel.wires import Wires
 
 if TYPE_CHECKING:
@@ -20,10 +21,10 @@ def kernel(namespace: "Namespace") -> "Iterator[Kernel]":
     made.close()
 
 
-@pytest.fixture
-def wires() -> "Iterator[Wires]":
+@pytest.fixture(params=EACH)
+def wires(request: pytest.FixtureRequest) -> "Iterator[Wires]":
     try:
-        made = Wires()
+        made = Wires(BACKENDS[request.param])
     except OSError as error:
         pytest.skip(f"no network namespace: {error.strerror}; run as root, or with unshare -Urn")
     with made:

@@ -24,7 +24,6 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from droplan_daemon.backends.nft import NftBackend
 from droplan_daemon.diff import diff
 from droplan_daemon.lab.topology import Machine, Nic, Route, Topology
 from droplan_daemon.model.addresses import Family, format_address, parse_address
@@ -33,14 +32,17 @@ from droplan_daemon.model.policy import Direction
 from droplan_daemon.model.ruleset import Protocol
 from droplan_daemon.policy.packet import Packet
 from tests.kernel.probes import CHECKSUM_AT, OTHER, message, number_of
+from tests.kernel.variants import BACKENDS
 from tests.worlds import OWN_SEAT, SEATS, STRANGERS, Seat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from droplan_daemon.backends.iptables import IptablesBackend
+    from droplan_daemon.backends.nft import NftBackend
     from droplan_daemon.lab.netns import Namespace
     from droplan_daemon.model.ruleset import Ruleset
+    from tests.kernel.variants import Make
 
 EVERYBODY: tuple[Seat, ...] = (*SEATS, *STRANGERS)
 BEHIND, BEHIND_6 = "172.17.0.2", "fd00:17::2"
@@ -161,7 +163,7 @@ class Crossroads:
     """A context manager; leaving it removes everything."""
 
     topology: Topology = field(default_factory=Topology)
-    backend: "Callable[[], NftBackend | IptablesBackend]" = NftBackend
+    make: "Make" = BACKENDS["nftables"]
     _kernel: "NftBackend | IptablesBackend" = field(init=False)
     _conntrack: socket.socket = field(init=False)
     _senders: dict[tuple[object, ...], socket.socket] = field(default_factory=dict)
@@ -197,7 +199,7 @@ class Crossroads:
             made.call(_switch)
             made.call(_ip, *_settled(machine.name))
         self.host.call(subprocess.run, ["nft", "-f", "-"], input=_NAT, text=True, check=True)
-        self._kernel = self.host.call(self.backend)
+        self._kernel = self.host.call(self.make, 5.0)
         self._conntrack = self.host.call(socket.socket, socket.AF_NETLINK, socket.SOCK_RAW, 12)
         for name in self.topology.machines:
             for family in Family:

@@ -4,7 +4,6 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from droplan_daemon.backends.nft import NftBackend
 from droplan_daemon.diff import diff
 from droplan_daemon.model.addresses import Family, parse_address
 from droplan_daemon.model.plan import Plan
@@ -24,12 +23,14 @@ from droplan_daemon.model.ruleset import (
     Verdict,
     ruleset,
 )
+from tests.kernel.variants import BACKENDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from droplan_daemon.effects import Observation
     from tests.conftest import Namespace
+    from tests.kernel.variants import Make
 
 _ACCEPT, _DROP = Verdict(Action.ACCEPT), Verdict(Action.DROP)
 _NOT_THE_SAME_TWICE = ("handle", "index")
@@ -40,9 +41,11 @@ BOTH_MANAGED = Policy(public=InterfacePolicy(managed=True, allow_peers=True))
 class Kernel:
     """A namespace and a backend in it."""
 
-    def __init__(self, namespace: "Namespace", deadline: float = 5.0) -> None:
+    def __init__(
+        self, namespace: "Namespace", deadline: float = 5.0, make: "Make" = BACKENDS["nftables"]
+    ) -> None:
         self.namespace = namespace
-        self.backend = namespace.call(NftBackend, deadline=deadline)
+        self.backend = namespace.call(make, deadline)
 
     def close(self) -> None:
         self.namespace.call(self.backend.close)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from droplan_daemon.backends.nft import NftBackend
 from droplan_daemon.errors import CommitConflict, CommitRejected
 from droplan_daemon.model.addresses import Family
 from droplan_daemon.model.plan import AddElements, CreateSet, DeleteRule, Plan, RemoveElements
@@ -117,6 +118,7 @@ def test_a_generation_that_moves_between_look_and_send_is_a_conflict(kernel: Ker
     """The kernel itself compares generations, so nobody can slip in after our last look."""
     kernel.become(SMALL)
     kernel.holds()
+    assert isinstance(kernel.backend, NftBackend)
     looked, layout = kernel.generation(), kernel.backend._layout
     kernel.nft("add table inet somebody")
     before = kernel.observation()

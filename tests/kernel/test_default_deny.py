@@ -27,6 +27,7 @@ from droplan_daemon.model.ruleset import Protocol
 from droplan_daemon.model.selector import Kind, Term
 from droplan_daemon.policy.compile import compile_ruleset
 from tests.kernel.crossroads import BEHIND, METADATA_SEAT, Crossroads, Probe, Way
+from tests.kernel.variants import BACKENDS, EACH
 from tests.worlds import OWN_SEAT, SEATS, STRANGERS, Seat
 
 if TYPE_CHECKING:
@@ -42,10 +43,10 @@ HOST = Host(1, private="eth1", public="eth0")
 FLEET = Fleet((Droplet(1, "own"),))
 
 
-@pytest.fixture
-def crossroads() -> "Iterator[Crossroads]":
+@pytest.fixture(params=EACH)
+def crossroads(request: pytest.FixtureRequest) -> "Iterator[Crossroads]":
     try:
-        made = Crossroads()
+        made = Crossroads(make=BACKENDS[request.param])
     except NotPermitted as error:
         pytest.skip(str(error))
     with made:

@@ -10,8 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from droplan_daemon.backends.iptables import IptablesBackend
-from droplan_daemon.backends.nft import NftBackend
 from droplan_daemon.errors import NotPermitted
 from droplan_daemon.model.addresses import Family
 from droplan_daemon.model.fleet import Fleet, InterfaceKind
@@ -22,11 +20,12 @@ from droplan_daemon.policy.compile import compile_ruleset
 from droplan_daemon.policy.explain import Explanation, explain
 from tests.kernel.crossroads import EVERYBODY, METADATA_SEAT, PUBLISHED, Crossroads, Probe, Way, told
 from tests.kernel.probes import ECHO, OTHER
+from tests.kernel.variants import BACKENDS, IPTABLES
 from tests.meaning import passes
 from tests.worlds import EDGES, fleets, hosts, own, policies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.worlds import Seat
 
@@ -140,24 +139,10 @@ def cases(draw: st.DrawFn) -> tuple[Policy, list[Probe]]:
     return policy, sent
 
 
-def _iptables(variant: str, *, ipset: bool) -> "Callable[[], IptablesBackend]":
-    return lambda: IptablesBackend(variant, ipset=ipset)
-
-
-BACKENDS = {
-    "nftables": (NftBackend, CASES),
-    "iptables-nft": (_iptables("nft", ipset=True), SHARE),
-    "iptables-nft, no ipset": (_iptables("nft", ipset=False), SHARE),
-    "iptables-legacy": (_iptables("legacy", ipset=True), SHARE),
-    "iptables-legacy, no ipset": (_iptables("legacy", ipset=False), SHARE),
-}
-
-
 @pytest.fixture(params=BACKENDS)
 def crossroads(request: pytest.FixtureRequest) -> "Iterator[Crossroads]":
-    backend, _ = BACKENDS[request.param]
     try:
-        made = Crossroads(backend=backend)
+        made = Crossroads(make=BACKENDS[request.param])
     except NotPermitted as error:
         pytest.skip(str(error))
     with made:
@@ -181,7 +166,7 @@ def _seen_differently(probes: list[Probe], one: list[bool], other: list[bool]) -
 def test_explain_and_the_packets_agree(crossroads: Crossroads, request: pytest.FixtureRequest) -> None:
     """A packet arrives exactly when explain and the meaning of the policy say so, at random."""
     tally: Counter[tuple[str, bool]] = Counter()
-    _, many = BACKENDS[request.node.callspec.params["crossroads"]]
+    many = SHARE if request.node.callspec.params["crossroads"] in IPTABLES else CASES
 
     @settings(max_examples=many)
     @given(cases(), fleets(), hosts)

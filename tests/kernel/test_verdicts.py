@@ -323,7 +323,8 @@ def test_a_published_port_is_judged_by_the_port_that_was_sent_to(
 
 def _with_port(found: Ruleset, port: int) -> Ruleset:
     chain = found.chains["private-in"]
-    rule = Rule("web", (Transport(Protocol.TCP, None, (port, port)),), verdict=Verdict(Action.ACCEPT))
+    looked_at = (Transport(Protocol.TCP, None, (port, port)),)
+    rule = Rule("web", looked_at, counter=True, verdict=Verdict(Action.ACCEPT))
     return replace(found, chains=found.chains | {chain.name: replace(chain, rules=(rule, *chain.rules))})
 
 

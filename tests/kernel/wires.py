@@ -21,11 +21,13 @@ from droplan_daemon.model.policy import Policy
 from droplan_daemon.policy.compile import compile_ruleset
 from tests.conftest import Namespace
 from tests.kernel.ground import Kernel, until
+from tests.kernel.variants import BACKENDS
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from droplan_daemon.model.ruleset import Ruleset
+    from tests.kernel.variants import Make
 
 HOST, PEER, OTHER, STRANGER = "10.110.0.2", "10.110.0.3", "10.110.0.4", "10.110.0.66"
 HOST_PUBLIC, PEER_PUBLIC, STRANGER_PUBLIC = "203.0.113.2", "203.0.113.3", "203.0.113.66"
@@ -63,13 +65,13 @@ def compiled(policy: Policy, *peers: Droplet) -> "Ruleset":
 class Wires:
     """The two namespaces, and sockets in them."""
 
-    def __init__(self) -> None:
+    def __init__(self, make: "Make" = BACKENDS["nftables"]) -> None:
         self._stack = ExitStack()
         # Where both ends of a cable have the same index the kernel looks at its carrier up to a second later.
         self._indexes = count(100)
         self.host = self._namespace()
         self.outside = self._namespace()
-        self.kernel = Kernel(self.host)
+        self.kernel = Kernel(self.host, make=make)
         self._stack.callback(self.kernel.close)
         self._cable("eth1", (f"{HOST}/24",), (f"{PEER}/24", f"{OTHER}/24", f"{STRANGER}/24"))
         everybody = (f"{PEER_PUBLIC}/24", f"{STRANGER_PUBLIC}/24", f"{PEER_6}/64", f"{STRANGER_6}/64")
