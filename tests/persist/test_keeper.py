@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from droplan_daemon.errors import StoreFailed
+from droplan_daemon.persist import dump, files
 from droplan_daemon.persist.keeper import IptablesKeeper, Result
 from droplan_daemon.persist.layout import Layout
 from droplan_daemon.persist.tools import Tools
@@ -143,6 +144,42 @@ def test_rules_that_name_sets_are_not_saved_where_nobody_restores_sets(host: "Ke
     assert (
         Result.SAVED is host.save(layout=replace(host.layout, ipsets=None), strict=False)["rules.v4"].result
     )
+
+
+def test_what_the_restorer_would_refuse_is_not_written(host: "Keeping") -> None:
+    """Rules that do not pass the trial leave their file alone, and the other family's are saved."""
+    (host / "rules.v4").write_text("# precious\n")
+    host.rules(RULE)
+    keeper = replace(host.keeper(), tools=replace(host.tools, test_v4=("false",)))
+    done = {saved.path.name: saved for saved in host.namespace.call(keeper.save)}
+    assert (Result.FAILED, Result.SAVED) == (done["rules.v4"].result, done["rules.v6"].result)
+    assert "false failed: exit code 1" in done["rules.v4"].note
+    assert "# precious\n" == (host / "rules.v4").read_text()
+
+
+def test_the_sets_of_old_rules_are_there_until_the_new_rules_are(host: "Keeping") -> None:
+    """Whatever moment the power fails in: the rules on disk find their sets in the sets' file."""
+    host.sets(SETS)
+    host.rules(MATCH)
+    host.save()
+    host.namespace.run(host.tools.test_v4[0], text="*filter\nCOMMIT\n")
+    host.namespace.run("ipset", "destroy")
+    host.sets(SETS.replace("dp-peers-4", "dp-others-4"))
+    host.rules(MATCH.replace("dp-peers-4", "dp-others-4"))
+    moments: list[frozenset[str]] = []
+
+    def watched(path: "Path", text: str, old: files.Old | None) -> None:
+        replaced(path, text, old)
+        rules, sets = (host / "rules.v4").read_text(), (host / "ipsets").read_text()
+        moments.append(dump.names_of_sets(rules) - dump.sets_in(sets))
+
+    replaced = files.replace
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "replace", watched)
+        host.save()
+    assert len(moments) > 2
+    assert {frozenset()} == set(moments)
+    assert "dp-peers-4" not in (host / "ipsets").read_text()
 
 
 def test_sets_of_rules_that_could_not_be_saved_stay_in_their_file(host: "Keeping") -> None:

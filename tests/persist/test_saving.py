@@ -99,3 +99,14 @@ def test_a_place_that_cannot_be_written_breaks_nothing(machine: Machine, tmp_pat
     until(lambda: str(added.address("private")) in machine.peers, 30, "the new peer")
     (tmp_path / "saved").unlink()
     until((tmp_path / "saved" / "rules.v4").exists, 30, "the rules on disk")
+
+
+def test_with_iptables_a_new_peer_is_in_the_saved_rules(machine: Machine, tmp_path: "Path") -> None:
+    """With the backend iptables "auto" saves after each change, sets included, beside the operator's rule."""
+    machine.write(kept_below(machine, tmp_path / "saved", mode="auto") + '[firewall]\nbackend = "iptables"\n')
+    machine.start().ready()
+    rules, sets = tmp_path / "saved" / "rules.v4", tmp_path / "saved" / "ipsets"
+    until(lambda: rules.exists() and "-j droplan-peers" in rules.read_text(), 30, "the rules on disk")
+    assert RULE in rules.read_text()
+    added = str(machine.world.add_droplet("late-1", vpc=machine.vpc.id).address("private"))
+    until(lambda: f" {added}\n" in sets.read_text(), 30, "the new peer on disk")
