@@ -3,7 +3,8 @@
 Laws:
 1. Level-triggered: a timer, a signal, a changed file set a flag that says "look again".
 2. The watchdog is fed by this loop, and during a cycle only as long as a cycle may take.
-3. An invalid configuration on reload changes nothing but what is told.
+3. An invalid configuration on reload changes nothing but what is told. A valid one is enforced by the
+   next cycle; where that fails, for those that were known, if what was known is enough.
 4. When the loop ends the rules stay.
 5. What was kept is enforced before anybody is asked; then the first cycle begins at once.
 6. A task that dies takes the process with it: half alive is the worst way to be.
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigInvalid, Fatal, Retry
-from .lean import give_back
+from .lean import give_back, one_heap
 from .pacing import backoff, next_poll, retry_wait
 from .reconcile import Cycle, Failed, Outcome, Refused
 from .workers import Workers
@@ -84,12 +85,14 @@ class Daemon:
         self._checkpoint = checkpoint
         self._failures = 0
         self._reload = False
+        self._unproven = False
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises Fatal."""
         loop = asyncio.get_running_loop()
+        one_heap()
         loop.set_default_executor(Workers())
         loop.add_signal_handler(signal.SIGHUP, self._on_reload)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -136,7 +139,7 @@ class Daemon:
         await _ended(watching)
         await self._parts.close()
         parts.cycle.inherit(self._parts.cycle)
-        self._parts, self._failures = parts, 0
+        self._parts, self._failures, self._unproven = parts, 0, True
         self._herald.reloaded(parts.cycle.policy)
         self._herald.cautions(parts.cautions)
         return self._watch()
@@ -153,12 +156,21 @@ class Daemon:
             self._herald.outcome(outcome, 0.0, self._parts.cycle.source.budget)
         give_back()
 
+    async def _recall(self) -> None:
+        """Enforce a new configuration for those that were known, since nobody says who is there now."""
+        outcome = await self._cycle(self._parts.cycle.recall())
+        if not isinstance(outcome, Failed | Refused | None):
+            self._herald.outcome(outcome, 0.0, self._parts.cycle.source.budget)
+
     async def _turn(self, watching: "asyncio.Task[None]") -> None:
         """One cycle and the wait after it."""
         self._wake.clear()
         outcome = await self._cycle(self._parts.cycle.run())
         if outcome is None:
             return
+        unproven, self._unproven = self._unproven, False
+        if unproven and isinstance(outcome, Failed):
+            await self._recall()
         wait = self._wait_after(outcome)
         self._herald.outcome(outcome, wait, self._parts.cycle.source.budget)
         give_back()
