@@ -73,17 +73,24 @@ def until(
 
 
 class Container:
-    """A machine that is switched off at first. `wire` puts interfaces into each boot's namespace.
+    """A machine that is switched off at first.
 
+    `wire` puts interfaces into each boot's namespace, `unwire` takes them away when it has ended.
     `boots` counts how often it was switched on.
     """
 
-    def __init__(self, layers: tuple[Path, ...], wire: "Callable[[Namespace], None]") -> None:
+    def __init__(
+        self,
+        layers: tuple[Path, ...],
+        wire: "Callable[[Namespace], None]",
+        unwire: "Callable[[], None]",
+    ) -> None:
         self.name = f"droplan-test-{os.getpid()}-{next(_NUMBERS)}"
         self.boots = 0
         self.network: Namespace | None = None
         self._layers = layers
         self.wire = wire
+        self._unwire = unwire
         self._folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
         for part in ("upper", "work", "root"):
             (self._folder / part).mkdir()
@@ -283,6 +290,7 @@ class Container:
 
     def _let_go(self) -> None:
         """What a boot had of this machine."""
+        self._unwire()
         if self.network:
             self.network.close()
             self.network = None

@@ -26,7 +26,7 @@ class Server:
 
     def __init__(self, layers: "tuple[Path, ...]", folder: "Path", *, peers: int = 3) -> None:
         self.around = Surroundings(folder, peers=peers)
-        self.box = Container(layers, self._wire)
+        self.box = Container(layers, self._wire, self.around.unwire)
         self.macs: tuple[str, str] | None = None
         self._stack = ExitStack()
 

@@ -109,7 +109,7 @@ class Surroundings:
         cards = macs or (self.own.public_mac, self.own.private_mac)
         kinds = ("public", "private")
         for name, mac, segment in zip(("eth0", "eth1"), cards, kinds, strict=True):
-            port = f"{segment[:2]}-{time.monotonic_ns() % 10**9}"
+            port = f"{segment}-port"
             end = f"/proc/{os.getpid()}/fd/{machine.fd}"
             self._run(
                 "ip", "link", "add", port, "master", segment, "up", "type", "veth",
@@ -120,6 +120,12 @@ class Surroundings:
             # Its address is known by heart: the first packets of a boot wait for nobody.
             at = ("lladdr", mac, "dev", segment, "nud", "permanent")
             self._run("ip", "neighbour", "replace", network.address, *at)
+
+    def unwire(self) -> None:
+        """Pull both plugs: the kernel takes its time to end a namespace, and would go on answering."""
+        for segment in ("public", "private"):
+            command = ["ip", "link", "delete", f"{segment}-port"]
+            self.outside.call(subprocess.run, command, capture_output=True, check=False, timeout=30)
 
     def _lay(self) -> None:
         """Two wires, and on them the provider, the peers' and the strangers' addresses."""

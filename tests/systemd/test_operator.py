@@ -186,7 +186,8 @@ def test_the_token_is_nowhere(enforcing: "Server") -> None:
     enforcing.says("token")
     enforcing.systemctl("--no-block", "reload", "droplan")
     places = f"/run/droplan {STATE} /var/log /run/systemd/units /proc/[0-9]*/cmdline /proc/[0-9]*/environ"
-    found = enforcing.box.shell(f"grep -rlF {TOKEN[8:40]} {places} 2>/dev/null", check=False)
+    search = f"grep -rlF -f - {places} 2>/dev/null"
+    found = enforcing.box.run("sh", "-c", search, text=TOKEN[8:40], check=False)
     assert "" == found
     assert TOKEN not in enforcing.box.run("journalctl", "--no-pager", "--output=json")
     assert TOKEN not in enforcing.box.run("systemctl", "show", "droplan")
