@@ -37,7 +37,8 @@ def bill(
     files that went in, where only one of those that the lock allows did.
     """
     only = None if fetched is None else frozenset(fetched)
-    parts = {canonicalize_name(found["name"]): _component(found, only) for found in _LOCKED.finditer(lock)}
+    found = (_component(one, only) for one in _LOCKED.finditer(lock))
+    parts = {component.name: component for component in found}
     bom = Bom(components=parts.values())
     bom.metadata.component = subject
     bom.metadata.timestamp = datetime.fromtimestamp(epoch, UTC)
@@ -97,7 +98,7 @@ def _component(found: "re.Match[str]", only: "frozenset[str] | None") -> Compone
 def _licence(name: str) -> list[str]:
     """The licence as the library itself states it; of those of old, by its classifiers."""
     about = metadata(name)
-    stated = about.get("License-Expression") or about.get("License")
+    stated = next((about[key] for key in ("License-Expression", "License") if key in about), None)
     classified = [
         line.rpartition(" :: ")[2]
         for line in about.get_all("Classifier", [])
