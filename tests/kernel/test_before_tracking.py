@@ -19,7 +19,7 @@ pytestmark = pytest.mark.kernel
 def test_what_was_open_before_the_first_enforcement(
     wires: Wires, loose: int, server_talks: bool, lives: bool
 ) -> None:
-    """A stranger's connection outlives it only where the server talks first and tcp_loose is on, the default."""
+    """A stranger's connection outlives it only where the server talks first and tcp_loose is on."""
     wires.host.run("sysctl", "-q", "-w", f"net.netfilter.nf_conntrack_tcp_loose={loose}")
     listening = wires.open(wires.host, socket.SOCK_STREAM, HOST, 8000)
     stranger = wires.connected(STRANGER, HOST, 8000)
