@@ -15,17 +15,17 @@ import structlog
 from . import report
 from .errors import StoreFailed
 from .reconcile import Committed, Failed, Refused
-from .report import Standing
+from .report import Reload, ReloadState, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from .effects import Clock, Notifier, Store
     from .errors import ConfigInvalid, DroplanError, Problem
     from .logs.conditions import Conditions
     from .model.budget import Budget
     from .model.policy import Policy
-    from .reconcile import Outcome
+    from .reconcile import Outcome, World
 
 
 # What `report` calls an error of no kind that anybody foresaw.
@@ -77,18 +77,21 @@ class Herald:
         self._notifier.status(self._line(budget))
 
     def reloading(self) -> None:
-        """A reload begins."""
+        """A reload begins: what is read from now on counts."""
+        self._standing = replace(self._standing, reload=Reload(self._clock.monotonic()))
         self._notifier.reloading(int(self._clock.monotonic() * 1_000_000))
 
     def reloaded(self, policy: "Policy") -> None:
         """A new configuration is to be enforced: not ready until it is."""
         self._standing = replace(self._standing, policy=policy, config_error="")
+        self._reload_is(ReloadState.WAITING)
         self._ready = False
         self._log.info("config.reloaded")
 
     def rejected(self, error: "ConfigInvalid", budget: "Budget | None") -> None:
         """The new configuration is refused, the old one goes on."""
         self._standing = replace(self._standing, config_error=_first(error))
+        self._reload_is(ReloadState.REFUSED, _all(error))
         invalid_configuration(error, "config.rejected")
         if self._ready:
             self._notifier.ready(self._line(budget))
@@ -104,6 +107,7 @@ class Herald:
         """A cycle ended; the next one begins in `wait` seconds."""
         now = self._clock.now()
         self._standing = replace(self._standing, outcome=outcome, next_at=now + wait if wait else 0.0)
+        self._standing = replace(self._standing, reload=report.reloaded(self._standing))
         if isinstance(outcome, Refused | Failed):
             verified = self._standing.verified_at
             self._trouble(outcome.error, now - verified if verified else None)
@@ -127,7 +131,7 @@ class Herald:
             verified_at=now,
             denied=report.denied_counts(outcome),
         )
-        self._say(*([report.restored(world)] if world.restored else report.membership(before, world)))
+        self._say(*_arrival(before, world))
         if before is None or before.warnings != world.warnings:
             self._say(*(("warning", "policy.warning", {"message": text}) for text in world.warnings))
         if isinstance(outcome, Committed) and not world.restored:
@@ -165,6 +169,10 @@ class Herald:
             present = {key: value for key, value in fields.items() if value is not None}
             getattr(self._log, level)(event, **present)
 
+    def _reload_is(self, state: ReloadState, message: str = "") -> None:
+        if found := self._standing.reload:
+            self._standing = replace(self._standing, reload=replace(found, state=state, message=message))
+
     def _line(self, budget: "Budget | None") -> str:
         return report.headline(self._standing, budget, self._clock.now())
 
@@ -193,6 +201,19 @@ def invalid_configuration(error: "ConfigInvalid", event: str = "config.invalid")
         where = {"key": problem.key or None, "line": problem.line, "column": problem.column}
         fields = {"file": error.path, **where, "message": problem.message, "hint": problem.hint or None}
         log.error(event, **{name: value for name, value in fields.items() if value is not None})
+
+
+def _arrival(before: "World | None", world: "World") -> "Iterable[report.Event]":
+    """Who is there now, and how that is known."""
+    if world.restored is None:
+        return report.membership(before, world)
+    return [report.restored(world) if before is None else report.recalled(world)]
+
+
+def _all(error: "ConfigInvalid") -> str:
+    more = len(error.problems) - 1
+    rest = f" (and {more} more: droplan check)" if more else ""
+    return f"{error.path}: {_first(error)}{rest}"
 
 
 def _first(error: "ConfigInvalid") -> str:

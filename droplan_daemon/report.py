@@ -4,7 +4,8 @@ Laws: events are `noun.verb` with fields; a normal day's log says who joined, wh
 why, and nothing else. Nothing here decides anything.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
@@ -64,6 +65,27 @@ _EVENTS: tuple[tuple[type[DroplanError], str], ...] = (
 _MANY = 20  # beyond so many members, one line with a count says more than a page of names
 
 
+class ReloadState(StrEnum):
+    """How far a reload has come; enforced and refused are its ends."""
+
+    READING = "reading"
+    WAITING = "waiting"
+    ENFORCED = "enforced"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """The last reload: what was read at `begun` (seconds of CLOCK_MONOTONIC) or later, and what came of it.
+
+    `message` says why it is refused or still waits, or what is to be known of an enforced one.
+    """
+
+    begun: float
+    state: ReloadState = ReloadState.READING
+    message: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How the daemon is: the last World that was verified, and what has happened since.
@@ -78,6 +100,7 @@ class Standing:
     next_at: float = 0.0
     denied: tuple[tuple[str, int], ...] = ()
     config_error: str = ""
+    reload: Reload | None = None
 
 
 def membership(before: World | None, after: World) -> "Iterator[Event]":
@@ -118,6 +141,31 @@ def restored(world: World) -> Event:
     fields: dict[str, Any] = {"peers": len(world.peers), "droplets": len(world.fleet.droplets)}
     fields |= {"age_s": "unknown" if known is None else round(known), "stale": int(stale)}
     return "warning" if stale else "info", "boot.restored", fields
+
+
+def recalled(world: World) -> Event:
+    """That a new configuration is enforced over the Fleet that was believed last, of this age."""
+    fields: dict[str, Any] = {"peers": len(world.peers), "message": since_when(world)}
+    return "warning", "config.recalled", fields
+
+
+def since_when(world: World) -> str:
+    """What is to be known of a World that nobody has confirmed; empty for one that was gathered."""
+    if world.restored is None:
+        return ""
+    age = world.restored.age
+    known = "" if age is None else f" {span(age)} ago"
+    return f"nobody answers now, so it is enforced for the Droplets that were known{known}"
+
+
+def reloaded(standing: Standing) -> Reload | None:
+    """What a reload has come to with this outcome."""
+    found, outcome = standing.reload, standing.outcome
+    if found is None or found.state is not ReloadState.WAITING or outcome is None:
+        return found
+    if isinstance(outcome, Refused | Failed):
+        return replace(found, message=str(outcome.error))
+    return replace(found, state=ReloadState.ENFORCED, message=since_when(outcome.world))
 
 
 def unsaved(outcome: Good) -> "Iterator[Event]":
@@ -245,6 +293,7 @@ def as_dict(standing: Standing, budget: "Budget | None", now: float) -> dict[str
         "error": _error(standing.outcome),
         "unsaved": _unsaved(standing.outcome),
         "config_error": standing.config_error or None,
+        "reload": asdict(standing.reload) if standing.reload else None,
         "verified_at": standing.verified_at or None,
         "next_poll_at": standing.next_at or None,
         "budget": _budget(budget),

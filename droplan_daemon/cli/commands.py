@@ -240,6 +240,11 @@ def save(args: "argparse.Namespace") -> int:
     return int(room("save").run(args))
 
 
+def reload(args: "argparse.Namespace") -> int:
+    """The configuration, read anew."""
+    return int(room("reload").run(args))
+
+
 def migrate(args: "argparse.Namespace") -> int:
     """From the old droplan."""
     return int(room("migrate").run(args))
@@ -250,6 +255,7 @@ _ROOMS = {
     "matrix": "matrices",
     "restore": "restoring",
     "save": "saving",
+    "reload": "reloading",
     "migrate": "migrating",
 }
 

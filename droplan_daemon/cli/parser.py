@@ -58,6 +58,9 @@ def tree(argv: "Sequence[str]") -> argparse.ArgumentParser:
     explain = _add_asked(found, argv, "explain", "the verdict for a sender, and why")
     _add_asked(found, argv, "matrix", "who can reach whom on which ports, for the whole fleet")
     _add(found, "flush", commands.flush, "remove everything that droplan put in the kernel", _FLUSH)
+    _add_asked(
+        found, argv, "reload", "the configuration, read anew by the daemon; waits until it is enforced"
+    )
     _add_asked(found, argv, "restore", "load the checkpoint: what was enforced last")
     _add_asked(found, argv, "save", "the host's iptables rules, where its distribution restores them")
     _add_asked(found, argv, "migrate", "come from the old droplan without a gap")

@@ -41,14 +41,14 @@ def read(files: "StateFiles") -> dict[str, Any]:
 def is_well(told: dict[str, Any], now: float) -> bool:
     """Whether a living daemon enforces what it should. Raises StoreFailed for an unknown shape."""
     return bool(
-        _is_alive(told.get("pid")) and told.get("ready") and not told.get("error") and not _silence(told, now)
+        is_alive(told.get("pid")) and told.get("ready") and not told.get("error") and not _silence(told, now)
     )
 
 
 def status(told: dict[str, Any], *, now: float, as_json: bool) -> None:
     """The status file, with its ages as of now. Raises StoreFailed for an unknown shape."""
     if as_json:
-        document({**told, "alive": _is_alive(told.get("pid")), "overdue": bool(_silence(told, now))})
+        document({**told, "alive": is_alive(told.get("pid")), "overdue": bool(_silence(told, now))})
         return
     for name, text in _rows(told, now):
         print(f"{name + ':':<12} {escape(text)}")
@@ -66,7 +66,7 @@ def _unknown_shape() -> StoreFailed:
     return StoreFailed(message)
 
 
-def _is_alive(pid: object) -> bool:
+def is_alive(pid: object) -> bool:
     """Whether the process that wrote the status is still there."""
     if not isinstance(pid, int) or pid <= 0:
         return False
@@ -125,7 +125,7 @@ def _status_rows(told: dict[str, Any], now: float) -> "Iterator[tuple[str, str]]
 
 
 def _life(told: dict[str, Any], now: float) -> str:
-    if not _is_alive(told["pid"]):
+    if not is_alive(told["pid"]):
         return "NOT running; the rules stand as it left them"
     silence = _silence(told, now)
     return f"running, but SILENT: a poll is overdue by {report.span(silence)}" if silence else "running"
@@ -147,6 +147,6 @@ def _budget_rows(told: dict[str, Any], now: float) -> "Iterator[tuple[str, str]]
     if budget:
         left = f"{budget['remaining']:,} of {budget['limit']:,} requests left this hour"
         yield "budget", f"{left}, {budget['spent_by_last_poll']} spent by the last poll"
-    if told.get("next_poll_at") and _is_alive(told["pid"]):
+    if told.get("next_poll_at") and is_alive(told["pid"]):
         wait = told["next_poll_at"] - now
         yield "next poll", f"in {report.span(wait)}" if wait > 0 else "now"
