@@ -8,6 +8,8 @@ namespace of its own.
 import os
 import shutil
 import subprocess
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,29 +19,49 @@ from droplan_daemon.persist.layout import DEBIAN, SIGNS, Layout, restored
 from tests.persist.test_keeper import MATCH, OTHER, RULE, SETS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.persist.conftest import Keeping
 
 PACKAGES = ("netfilter-persistent", "iptables-persistent", "ipset-persistent")
 PLUGINS = "usr/share/netfilter-persistent/plugins.d"
 
 
+def cached() -> "Path":
+    """Where packages stay between runs, so that one with a network serves many without."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base / "droplan" / "packages"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> "Path":
     """The files of the packages."""
-    folder = tmp_path_factory.mktemp("persistent")
     if os.geteuid() != 0 or not shutil.which("apt-get") or not shutil.which("unshare"):
         pytest.skip("the real netfilter-persistent needs root and Debian's apt-get")
-    got = subprocess.run(
-        ["apt-get", "-qq", "download", *PACKAGES], cwd=folder, capture_output=True, check=False, timeout=120
-    )
-    found = list(folder.glob("*.deb"))
-    if got.returncode or len(found) != len(PACKAGES):
-        pytest.skip("apt-get download does not give netfilter-persistent, so it is not tried")
-    for package in found:
-        subprocess.run(["dpkg-deb", "-x", package, folder / "root"], check=True)
+    kept, folder = cached(), tmp_path_factory.mktemp("persistent")
+    for package in PACKAGES:
+        if not list(kept.glob(f"{package}_*.deb")):
+            download(package, folder)
+            for got in folder.glob(f"{package}_*.deb"):
+                shutil.copy(got, kept / f".{got.name}.{os.getpid()}")
+                (kept / f".{got.name}.{os.getpid()}").replace(kept / got.name)
+        found = next(kept.glob(f"{package}_*.deb"), None)
+        if found is None:
+            pytest.skip(f"apt-get download does not give {package}, so the real plugins are not tried")
+        subprocess.run(["dpkg-deb", "-x", found, folder / "root"], check=True)
     return folder / "root"
+
+
+def download(package: str, folder: "Path") -> None:
+    patience = ("-o", "Acquire::http::Timeout=10", "-o", "Acquire::Retries=0")
+    with suppress(subprocess.TimeoutExpired):
+        subprocess.run(
+            ["apt-get", "-qq", *patience, "download", package],
+            cwd=folder,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
 
 
 def restore(host: "Keeping", unpacked: "Path") -> None:
