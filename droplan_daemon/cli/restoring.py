@@ -2,13 +2,14 @@
 
 import asyncio
 import errno
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from droplan_daemon import reconcile
 from droplan_daemon.checkpoint import StateFiles
 from droplan_daemon.diff import diff
-from droplan_daemon.errors import HostUnknown, NotPermitted, StoreFailed
+from droplan_daemon.errors import ConfigInvalid, HostUnknown, KernelUnsupported, NotPermitted, StoreFailed
 from droplan_daemon.model.checkpoint import age, is_stale
 from droplan_daemon.model.policy import BackendName, Firewall
 from droplan_daemon.plaintext import escape
@@ -16,12 +17,12 @@ from droplan_daemon.report import span
 from droplan_daemon.settings import environment, folders
 
 from . import output, wiring
+from .kernels import Kernels, all_backends
 
 if TYPE_CHECKING:
     import argparse
 
     from droplan_daemon.checkpoint import Recovered
-    from droplan_daemon.effects import Backend
     from droplan_daemon.model.checkpoint import Checkpoint
     from droplan_daemon.model.plan import Plan
     from droplan_daemon.model.ruleset import Ruleset
@@ -60,7 +61,7 @@ def run(args: "argparse.Namespace") -> int:
         asyncio.run(_recognised(recovered.checkpoint, files))
     except (StoreFailed, HostUnknown) as error:
         raise type(error)(f"{error}; {_standing()}", reason=error.reason) from error
-    done = _restored(recovered, dry_run=args.dry_run)
+    done = _restored(recovered, _firewall(recovered.checkpoint, args), dry_run=args.dry_run)
     if args.json:
         output.document(_plain(done))
     else:
@@ -104,22 +105,35 @@ async def _recognised(checkpoint: "Checkpoint", files: StateFiles) -> None:
     await DropletFinder(metadata=None, links=read_links, remembered=files.recall()).recognise(checkpoint)
 
 
-def _restored(recovered: "Recovered", *, dry_run: bool) -> _Done:
-    checkpoint = recovered.checkpoint
-    kernel = wiring.permitted_backend(Firewall(BackendName(checkpoint.backend)))
+def _firewall(checkpoint: "Checkpoint", args: "argparse.Namespace") -> Firewall:
+    """The Checkpoint's backend; whether iptables has sets, the configuration says, if it can be read."""
+    name = BackendName(checkpoint.backend)
+    if name is BackendName.IPTABLES:
+        with suppress(ConfigInvalid):
+            return replace(wiring.settings_of(args, need_token=False).policy.firewall, backend=name)
+    return Firewall(name)
+
+
+def _restored(recovered: "Recovered", firewall: Firewall, *, dry_run: bool) -> _Done:
+    checkpoint, kernels = recovered.checkpoint, Kernels()
+    kernel = wiring.permitted_backend(firewall, kernels)
     if dry_run:
         plan = diff(kernel.observe().ruleset, checkpoint.ruleset)
     else:
         plan = reconcile.put(kernel, checkpoint.ruleset)
+        kernels.leave_others()
     clock = wiring.CLOCK
     seconds = age(checkpoint, boot=wiring.boot_id(), uptime=clock.monotonic(), now=clock.now())
     return _Done(recovered, plan, seconds, dry_run)
 
 
 def _standing() -> str:
-    """What the kernel holds of ours, as the end of a sentence. Raises Fatal."""
-    kernel: Backend = wiring.permitted_backend()
-    return _held(kernel.observe().ruleset)
+    """What the kernel holds of ours, as the end of a sentence. Raises NotPermitted."""
+    with suppress(KernelUnsupported):
+        for backend in all_backends():
+            if found := backend.observe().ruleset:
+                return _held(found)
+    return _held(None)
 
 
 def _held(ruleset: "Ruleset | None") -> str:

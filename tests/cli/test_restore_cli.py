@@ -1,6 +1,7 @@
 """`droplan restore` on a Droplet whose daemon ran before."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,29 @@ def test_it_needs_no_api_no_metadata_and_no_configuration(before: "Machine") -> 
     before.namespace.run("ip", "address", "del", "169.254.169.254/32", "dev", "lo")
     assert 0 == before.droplan("restore").returncode
     assert before.addresses(*PEERS) == before.peers
+
+
+@pytest.mark.skipif(shutil.which("iptables-save", path="/usr/sbin:/sbin") is None, reason="no iptables")
+@pytest.mark.parametrize("more", ["", "ipset = false\n"])
+def test_a_checkpoint_of_iptables_is_restored_by_iptables(machine: "Machine", more: str) -> None:
+    """In the form that the configuration asks for; a closed table of nftables goes when it is there."""
+    machine.write(f'[firewall]\nbackend = "iptables"\n{more}')
+    assert 0 == machine.droplan("once").returncode
+    before = _rules(machine)
+    assert [] != before
+    state = machine.folder / "state" / "checkpoint.json"
+    kept = state.read_bytes()
+    machine.droplan("flush")
+    state.write_bytes(kept)
+    machine.namespace.run("nft", "add", "table", "inet", "droplan")
+    done = machine.droplan("restore")
+    assert (0, True) == (done.returncode, done.stdout.startswith("restored and read back: ")), done.stderr
+    assert (before, None) == (_rules(machine), machine.observe().ruleset)
+
+
+def _rules(machine: "Machine") -> list[str]:
+    saved = machine.namespace.run("iptables-save", "-t", "filter")
+    return [line for line in saved.splitlines() if line.startswith("-A") and "droplan" in line]
 
 
 def test_a_dry_run_changes_nothing(before: "Machine") -> None:
