@@ -106,7 +106,7 @@ def _ending(rule: "Rule", number: int, lane: "Lane") -> Line:
 def _narrowed(line: Line, match: "Match", lane: "Lane", family: Family) -> "Iterator[Line]":
     """The lines that say the same and one condition more; none when it is about the other family."""
     match match:
-        case State(states):
+        case State(states) if states:
             yield replace(line, states=frozenset(state.name for state in states))
         case Reply():
             yield replace(line, reply=True)

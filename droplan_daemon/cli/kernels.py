@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from droplan_daemon.backends.choice import Choice
+    from droplan_daemon.backends.iptables import IptablesBackend
+    from droplan_daemon.backends.nft import NftBackend
     from droplan_daemon.effects import Backend
 
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
@@ -28,7 +30,7 @@ class Kernels:
     """Implements effects.Kernels. Blocking; for one thread at a time."""
 
     def __init__(self) -> None:
-        self._made: dict[Choice, Backend] = {}
+        self._made: dict[Choice, NftBackend | IptablesBackend] = {}
         self._chosen: Choice | None = None
         self._clean: Choice | None = None
         self._left: str = ""
@@ -59,7 +61,10 @@ class Kernels:
             return
         try:
             for other in _others(self._chosen):
-                flush(other)
+                try:
+                    flush(other)
+                finally:
+                    other.close()
             self._clean, self._left = self._chosen, ""
         except (Retry, Refusal, KernelUnsupported) as error:
             self._left = f"what another backend of droplan's held could not be removed yet: {error}"
@@ -87,7 +92,7 @@ def _has_iptables(firewall: Firewall) -> bool:
     return firewall.backend is BackendName.IPTABLES or which("iptables-restore", path=_SBIN) is not None
 
 
-def _backend(choice: "Choice") -> "Backend":
+def _backend(choice: "Choice") -> "NftBackend | IptablesBackend":
     if choice.backend is BackendName.NFTABLES:
         from droplan_daemon.backends.nft import NftBackend
 
@@ -97,7 +102,7 @@ def _backend(choice: "Choice") -> "Backend":
     return IptablesBackend(choice.variant, ipset=choice.ipset)
 
 
-def all_backends() -> "Iterator[Backend]":
+def all_backends() -> "Iterator[NftBackend | IptablesBackend]":
     """Every Backend that may hold something of ours."""
     from droplan_daemon.backends.nft import NftBackend
 
@@ -105,7 +110,7 @@ def all_backends() -> "Iterator[Backend]":
     yield from _of_iptables(None)
 
 
-def _others(chosen: "Choice") -> "Iterator[Backend]":
+def _others(chosen: "Choice") -> "Iterator[NftBackend | IptablesBackend]":
     if chosen.backend is BackendName.IPTABLES:
         with suppress(KernelUnsupported):
             yield _backend(replace(chosen, backend=BackendName.NFTABLES))
@@ -114,7 +119,7 @@ def _others(chosen: "Choice") -> "Iterator[Backend]":
         yield from _of_iptables(None)
 
 
-def _of_iptables(chosen: "Choice | None") -> "Iterator[Backend]":
+def _of_iptables(chosen: "Choice | None") -> "Iterator[NftBackend | IptablesBackend]":
     """The variants of iptables that hold chains of ours, but for the one that is chosen."""
     if which("iptables-save", path=_SBIN) is None:
         return
