@@ -36,7 +36,7 @@ _PACKAGES = (
 # Count it up when roots are made otherwise: those of former recipes are thrown away.
 _RECIPE = 1
 _DEFAULT_MIRROR = "http://deb.debian.org/debian"
-_QUIET_APT = "apt-get -qq -o Dpkg::Use-Pty=0"
+_QUIET_APT = "apt-get -qq -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-unsafe-io"
 
 
 class Unbuildable(Exception):
@@ -168,10 +168,12 @@ def _mirror() -> str:
 
 
 def _discard_old(home: Path, suite: str) -> None:
-    """Roots of former recipes; a build that still uses one holds its files open through the overlay."""
-    for old in home.glob(f"{suite}-*"):
+    """Roots of former recipes, and what was half made when its maker was killed. The lock is held."""
+    for old in (*home.glob(f"{suite}-*"), *home.glob(f".{suite}-*")):
         if old.is_dir():
             shutil.rmtree(old)
+        else:
+            old.unlink()
 
 
 def main() -> int:
