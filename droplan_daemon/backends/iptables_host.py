@@ -33,7 +33,7 @@ def restored_rules(root: Path = Path("/")) -> tuple[str, ...]:
     return tuple(
         f"/{path}"
         for unit, paths in _RESTORED
-        if any((root / _UNITS).glob(f"*.wants/{unit}"))
+        if any((wants / unit).is_symlink() for wants in (root / _UNITS).glob("*.wants"))
         for path in paths
         if rules_of_others(_text(root / path))
     )

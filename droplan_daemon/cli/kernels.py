@@ -48,6 +48,11 @@ class Kernels:
         self._chosen = found
         return self._made[found]
 
+    def close(self) -> None:
+        """Close every Backend; what they hold stays."""
+        for made in self._made.values():
+            made.close()
+
     def about(self) -> tuple[str, tuple[str, ...]]:
         """What was chosen and why, and what a person should know about it."""
         if self._chosen is None:
