@@ -24,7 +24,10 @@ _RESTORED = (
     ("ip6tables.service", ("etc/sysconfig/ip6tables",)),
 )
 _UNITS = "etc/systemd/system"
-_LEGACY_TABLES = {Family.IPV4: "/proc/net/ip_tables_names", Family.IPV6: "/proc/net/ip6_tables_names"}
+_LEGACY_TABLES = {
+    Family.IPV4: "/proc/thread-self/net/ip_tables_names",
+    Family.IPV6: "/proc/thread-self/net/ip6_tables_names",
+}
 _WAIT = 5.0
 
 
