@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .effects import Clock
     from .errors import Problem
     from .herald import Herald
+    from .metrics.meter import Meter
     from .model.checkpoint import Checkpoint
     from .model.fleet import Fleet
 
@@ -50,7 +51,7 @@ class Parts:
     """What one reading of the configuration gives: a Cycle, its pace, and how to let go of it.
 
     `interval` is in seconds; `changes` yields whenever the Source changed (None: it cannot tell);
-    `cautions` are mistakes of the configuration that one can run with.
+    `cautions` are mistakes of the configuration that one can run with; `meter` tells metrics.
     """
 
     cycle: Cycle
@@ -58,6 +59,7 @@ class Parts:
     changes: "Callable[[], AsyncIterator[None]] | None"
     close: "Callable[[], Awaitable[None]]"
     cautions: "tuple[Problem, ...]" = ()
+    meter: "Meter | None" = None
 
 
 class Daemon:
@@ -97,6 +99,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._on_reload)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop)
+        self._herald.metered(self._parts.meter)
         self._herald.started()
         watching = self._watch()
         try:
@@ -140,6 +143,7 @@ class Daemon:
         await self._parts.close()
         parts.cycle.inherit(self._parts.cycle)
         self._parts, self._failures, self._unproven = parts, 0, True
+        self._herald.metered(parts.meter)
         self._herald.reloaded(parts.cycle.policy)
         self._herald.cautions(parts.cautions)
         return self._watch()

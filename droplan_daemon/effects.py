@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .metrics.families import Family
     from .model.budget import Budget
     from .model.checkpoint import Checkpoint
     from .model.connection import Connection
@@ -158,6 +159,18 @@ class Keeper(Protocol):
 
         A failure changes nothing in the kernel; it is told, and tried again after the next change.
         """
+
+
+class Exporter(Protocol):
+    """A way by which metrics are told. `condition` is the trouble that there is while it fails."""
+
+    condition: str
+
+    def offer(self, families: "tuple[Family, ...]") -> None:
+        """What is told from now on. Raises ExportFailed."""
+
+    async def close(self) -> None:
+        """Let go of what it holds."""
 
 
 class Clock(Protocol):

@@ -10,7 +10,8 @@
     │   ├── CommitConflict        the kernel moved on since we looked: look again at once
     │   ├── CommitRejected        the kernel refused the whole transaction, and said why
     │   ├── CommitUnknown         no answer from the kernel: read back before believing anything
-    │   └── StoreFailed           a state file could not be written or read
+    │   ├── StoreFailed           a state file could not be written or read
+    │   └── ExportFailed          metrics could not be told
     ├── Refusal                   the Plan would take away more than the evidence supports
     └── Fatal                     the process ends; `exit_code` says how
         ├── ConfigInvalid         78 (EX_CONFIG); carries every Problem of the configuration
@@ -126,6 +127,14 @@ class StoreFailed(Retry):
     def __init__(self, message: str, *, errno: int | None = None, reason: str = "store") -> None:
         super().__init__(message)
         self.errno = errno
+        self.reason = reason
+
+
+class ExportFailed(Retry):
+    """Metrics could not be told; `reason` is the way: `listen` or `textfile`."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
         self.reason = reason
 
 

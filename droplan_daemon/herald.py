@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from .effects import Clock, Notifier, Store
-    from .errors import ConfigInvalid, DroplanError, Problem
+    from .errors import ConfigInvalid, DroplanError, ExportFailed, Problem
     from .logs.conditions import Conditions
+    from .metrics.meter import Meter
     from .model.budget import Budget
     from .model.policy import Policy
     from .reconcile import Outcome, World
@@ -54,6 +55,14 @@ class Herald:
         self._standing = Standing(policy)
         self._ready = False
         self._troubles: frozenset[str] = frozenset()
+        self._meter: Meter | None = None
+        self._untold: list[tuple[str, ExportFailed]] = []
+
+    def metered(self, meter: "Meter | None") -> None:
+        """What is told from now on goes to this Meter too, which goes on where the one before stopped."""
+        if meter and self._meter:
+            meter.inherit(self._meter)
+        self._meter = meter
 
     def cautions(self, warnings: "tuple[Problem, ...]") -> None:
         """Mistakes of the configuration that one can run with."""
@@ -85,6 +94,8 @@ class Herald:
         """A new configuration is to be enforced: not ready until it is."""
         self._standing = replace(self._standing, policy=policy, config_error="")
         self._reload_is(ReloadState.WAITING)
+        if self._meter:
+            self._meter.reload("accepted")
         self._ready = False
         self._log.info("config.reloaded")
 
@@ -92,6 +103,8 @@ class Herald:
         """The new configuration is refused, the old one goes on."""
         self._standing = replace(self._standing, config_error=_first(error))
         self._reload_is(ReloadState.REFUSED, _all(error))
+        if self._meter:
+            self._meter.reload("refused")
         invalid_configuration(error, "config.rejected")
         if self._ready:
             self._notifier.ready(self._line(budget))
@@ -106,6 +119,8 @@ class Herald:
     def outcome(self, outcome: "Outcome", wait: float, budget: "Budget | None") -> None:
         """A cycle ended; the next one begins in `wait` seconds."""
         now = self._clock.now()
+        if self._meter:
+            self._meter.count(outcome, self._standing.world, now)
         self._standing = replace(self._standing, outcome=outcome, next_at=now + wait if wait else 0.0)
         self._standing = replace(self._standing, reload=report.reloaded(self._standing))
         if isinstance(outcome, Refused | Failed):
@@ -177,11 +192,23 @@ class Herald:
         return report.headline(self._standing, budget, self._clock.now())
 
     def _publish(self, budget: "Budget | None") -> None:
+        self._measure(budget)
         status = report.as_dict(self._standing, budget, self._clock.now())
+        untold = [{"reason": error.reason, "message": str(error)} for _, error in self._untold]
         self._kept(
             "status.write.failed",
-            lambda: self._store.publish({**self._about, **status, "ready": self._ready}),
+            lambda: self._store.publish({**self._about, **status, "ready": self._ready, "untold": untold}),
         )
+
+    def _measure(self, budget: "Budget | None") -> None:
+        """Offer the metrics; a way by which they cannot be told is a trouble of its own."""
+        before = {condition for condition, _ in self._untold}
+        meter, holding = self._meter, self._conditions.holding()
+        self._untold = meter.offer(self._standing, budget, holding, ready=self._ready) if meter else []
+        self._relief(frozenset(before - {condition for condition, _ in self._untold}))
+        for condition, error in self._untold:
+            level, _, fields = report.trouble(error, None)
+            self._enter(level, condition, fields)
 
     def _kept(self, condition: str, write: "Callable[[], None]") -> bool:
         try:

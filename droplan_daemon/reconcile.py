@@ -31,7 +31,7 @@ from .safety import examine, held, unread
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from .effects import Backend, HostFinder, Kernels, Observation, Source
+    from .effects import Backend, Clock, HostFinder, Kernels, Observation, Source
     from .keeping import Keeping, Unsaved
     from .model.checkpoint import Checkpoint
     from .model.fleet import Droplet, Fleet
@@ -97,12 +97,16 @@ class Unchanged:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """The Plan was carried out, and read back; `unsaved` is what the disk does not hold of it."""
+    """The Plan was carried out, and read back; `unsaved` is what the disk does not hold of it.
+
+    `seconds` are those that the kernel took to commit, 0.0 without a clock.
+    """
 
     world: World
     observation: "Observation"
     plan: "Plan"
     unsaved: "tuple[Unsaved, ...]" = ()
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,7 @@ class Cycle:
     keeping: "Keeping | None" = None
     kernels: "Kernels | None" = None
     recallable: bool = False
+    clock: "Clock | None" = None
 
     async def run(self) -> Outcome:
         """One cycle. Raises Fatal alone; everything else is an Outcome."""
@@ -255,9 +260,14 @@ class Cycle:
         world, plan, before = prospect.world, prospect.plan, prospect.observation
         if not plan:
             return Unchanged(world, _without_copy(before, world))
+        begun = self._moment()
         with suppress(CommitUnknown):  # a lost answer says nothing; what is read back does
             await asyncio.to_thread(self.backend.commit, plan, before.generation)
-        return Committed(world, await self._verified(world), plan)
+        seconds = self._moment() - begun
+        return Committed(world, await self._verified(world), plan, seconds=seconds)
+
+    def _moment(self) -> float:
+        return self.clock.monotonic() if self.clock else 0.0
 
     async def _verified(self, world: World) -> "Observation":
         """What the kernel holds, which is the desired Ruleset; a short read gets a second chance."""

@@ -115,6 +115,8 @@ def _status_rows(told: dict[str, Any], now: float) -> "Iterator[tuple[str, str]]
         yield "trouble", told["error"]["message"]
     for one in told.get("unsaved") or ():
         yield "not saved", one["message"]
+    for one in told.get("untold") or ():
+        yield "metrics", one["message"]
     if told.get("config_error"):
         yield "refused", f"the new configuration: {told['config_error']}"
     for name, packets in (told.get("denied") or {}).items():

@@ -16,6 +16,7 @@ with (
 ):
     from droplan_daemon.sources.file import FileSource, changes
 
+from droplan_daemon import __version__
 from droplan_daemon.checkpoint import StateFiles
 from droplan_daemon.clock import SystemClock
 from droplan_daemon.daemon import Parts
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator
 
-    from droplan_daemon.effects import Backend, Connections, Keeper
+    from droplan_daemon.effects import Backend, Connections, Exporter, Keeper
+    from droplan_daemon.metrics.meter import Meter
     from droplan_daemon.model.checkpoint import Checkpoint
     from droplan_daemon.model.fleet import Droplet, Fleet
     from droplan_daemon.model.policy import Policy
@@ -111,13 +113,17 @@ def parts(
     path = settings.source.path
     watch = None if path is None else lambda: changes(path, CLOCK)
 
+    meter = _meter(settings)
+
     async def close() -> None:
         await source.aclose()
         await finder.aclose()
+        if meter:
+            await meter.close()
 
     keeping = Keeping(store(settings), finder, CLOCK, boot_id(), _keeper(settings, kernel, kernels))
-    cycle = Cycle(settings.policy, source, finder, kernel, keeping=keeping, kernels=kernels)
-    return Parts(cycle, settings.source.interval, watch, close, settings.warnings)
+    cycle = Cycle(settings.policy, source, finder, kernel, keeping=keeping, kernels=kernels, clock=CLOCK)
+    return Parts(cycle, settings.source.interval, watch, close, settings.warnings, meter)
 
 
 def _source(settings: Settings, known: "Fleet | None") -> "DigitalOcean | FileSource":
@@ -135,6 +141,25 @@ def _source(settings: Settings, known: "Fleet | None") -> "DigitalOcean | FileSo
         want_networks=needs_networks(settings.policy),
         known=known,
     )
+
+
+def _meter(settings: Settings) -> "Meter | None":
+    """What tells metrics; None where nobody asked for any. It listens and writes from its first offer on."""
+    wanted = settings.metrics
+    exporters: list[Exporter] = []
+    if wanted.textfile:
+        from droplan_daemon.metrics.textfile import TextFile
+
+        exporters.append(TextFile(wanted.textfile))
+    if wanted.listen:
+        from droplan_daemon.metrics.listening import Listener
+
+        exporters.append(Listener(*wanted.listen))
+    if not exporters:
+        return None
+    from droplan_daemon.metrics.meter import Meter
+
+    return Meter(exporters, __version__)
 
 
 def _keeper(settings: Settings, kernel: "Backend", kernels: Kernels | None) -> "Keeper | None":

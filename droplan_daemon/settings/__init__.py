@@ -13,13 +13,23 @@ Laws:
 from .keys import Key, keys
 from .loading import DEFAULT_PATH, describe, environment, load
 from .tokens import Token
-from .values import Folders, IptablesSave, PersistSettings, Settings, SourceKind, SourceSettings, folders
+from .values import (
+    Folders,
+    IptablesSave,
+    MetricsSettings,
+    PersistSettings,
+    Settings,
+    SourceKind,
+    SourceSettings,
+    folders,
+)
 
 __all__ = [
     "DEFAULT_PATH",
     "Folders",
     "IptablesSave",
     "Key",
+    "MetricsSettings",
     "PersistSettings",
     "Settings",
     "SourceKind",

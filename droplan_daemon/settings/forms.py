@@ -26,6 +26,10 @@ UNSUITABLE = "unsuitable"
 
 SHORTEST_INTERVAL, LONGEST_INTERVAL = 0.1, 86_400.0
 
+LAST_PORT = 65_535
+IPV6 = 6
+_PORT = re.compile(r"\d{1,6}", re.ASCII)
+
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+", re.ASCII)
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])", re.ASCII)
@@ -110,6 +114,29 @@ def path(value: Any) -> str:
         hint = "put the token into a file of its own and name that file here"
         raise refuse(UNSUITABLE, "must be the path of a file, not the secret itself", hint)
     return written
+
+
+def prom_file(value: Any) -> str:
+    """A path that node_exporter's textfile collector reads: it looks at *.prom alone."""
+    written = path(value)
+    if not written.endswith(".prom"):
+        raise refuse(UNSUITABLE, "must end in .prom", "node_exporter reads no other file")
+    return written
+
+
+def listen(value: Any) -> tuple[str, int]:
+    """The address (IPv6 in brackets) and port of `127.0.0.1:9753`."""
+    host, _, port = text(value).rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        address = ip_address(host[1:-1] if bracketed else host)
+    except ValueError:
+        raise refuse(EXPECTED) from None
+    if bracketed != (address.version == IPV6) or not _PORT.fullmatch(port):
+        raise refuse(EXPECTED)
+    if not 1 <= int(port) <= LAST_PORT:
+        raise refuse(UNSUITABLE, f"must have a port between 1 and {LAST_PORT:,}")
+    return str(address), int(port)
 
 
 def api_url(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from .environment import merged, overlay
 from .schema import File
 from .tokens import Found, find_token
 from .translate import translate
-from .values import PersistSettings, Settings, SourceKind, SourceSettings, folders
+from .values import MetricsSettings, PersistSettings, Settings, SourceKind, SourceSettings, folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -94,8 +95,8 @@ def _read(
     found = Found()
     if need_token and readable and not doubtful & _BEFORE_TOKEN:
         found = _token(file, document, environ, folder)
-    ca_problem = _ca_problem(file, document, folder)
-    problems += [problem for problem in (found.problem, ca_problem) if problem]
+    ca_problem, extra_problem = _ca_problem(file, document, folder), _extra_problem(file, document)
+    problems += [problem for problem in (found.problem, ca_problem, extra_problem) if problem]
     if problems:
         return problems
     made = policy(file)
@@ -107,6 +108,7 @@ def _read(
         path=path,
         warnings=warnings,
         persist=_persist(file, folder),
+        metrics=_metrics(file, folder),
     )
 
 
@@ -212,6 +214,15 @@ def _ca_problem(file: File, document: Document, folder: Path) -> Problem | None:
     )
 
 
+def _extra_problem(file: File, document: Document) -> Problem | None:
+    """What listening needs, and is not there. Looked for, not loaded: whoever listens loads it."""
+    if file.metrics.listen is None or find_spec("prometheus_client"):
+        return None
+    message = "`metrics.listen` needs the Python package prometheus_client, which is not installed"
+    hint = "install droplan-daemon[metrics], or use metrics.textfile, which needs nothing"
+    return _placed(Problem(message, "metrics.listen", hint=hint), document)
+
+
 def _doubt_of_authorities(path: Path) -> str:
     """Why TLS could not trust what this file holds; empty when it can."""
     import ssl  # noqa: PLC0415 - a daemon that asks nobody over TLS carries none
@@ -247,6 +258,11 @@ def _persist(file: File, folder: Path) -> PersistSettings:
     said = file.persist
     paths = (None if path is None else folder / path for path in (said.rules_v4, said.rules_v6, said.ipsets))
     return PersistSettings(said.iptables_save, *paths)
+
+
+def _metrics(file: File, folder: Path) -> MetricsSettings:
+    said = file.metrics
+    return MetricsSettings(said.listen, None if said.textfile is None else folder / said.textfile)
 
 
 def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:

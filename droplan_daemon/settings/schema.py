@@ -39,6 +39,14 @@ def _words(enum: "type[StrEnum]") -> Form:
 
 Flag = Annotated[bool, Form("true or false")]
 FilePath = Annotated[str, PlainValidator(forms.path), Form("the path of a file, in quotes")]
+PromFile = Annotated[
+    str, PlainValidator(forms.prom_file), Form("the path of a file whose name ends in .prom, in quotes")
+]
+Listen = Annotated[
+    tuple[str, int],
+    PlainValidator(forms.listen),
+    Form('an address and a port in quotes, such as "127.0.0.1:9753" or "[::1]:9753"'),
+]
 Interval = Annotated[
     float, PlainValidator(forms.duration), Form('a duration in quotes, such as "30s", "5m" or "1h"')
 ]
@@ -209,8 +217,8 @@ class PersistSection(Section):
         IptablesSave, PlainValidator(forms.choice(IptablesSave)), _words(IptablesSave)
     ] = Field(
         IptablesSave.AUTO,
-        description="Whether to save all iptables rules of the host after each change. auto: with the backend "
-        "iptables, where iptables-persistent or iptables-services is there to restore them. always: with "
+        description="Whether to save all iptables rules of the host after each change. auto: with the "
+        "backend iptables, where iptables-persistent or iptables-services is there to restore them. always: with "
         "either backend, whoever restores them. off: never.",
     )
     rules_v4: FilePath | None = Field(
@@ -237,6 +245,23 @@ class BootSection(Section):
         Unrestored.CLOSED,
         description="What to do when the ruleset that was enforced last cannot be restored. closed: by the "
         "private interface only replies come in, the public one is left alone. open: nothing is enforced.",
+    )
+
+
+class MetricsSection(Section):
+    """Numbers for Prometheus. Neither key: none are told."""
+
+    listen: Listen | None = Field(
+        None,
+        examples=["127.0.0.1:9753"],
+        description="The address and port where Prometheus may ask. It takes the Python package "
+        "prometheus_client, and for others than this machine a rule that lets them in.",
+    )
+    textfile: PromFile | None = Field(
+        None,
+        examples=["/var/lib/node_exporter/droplan.prom"],
+        description="A file in the folder of node_exporter's textfile collector, written after each poll. "
+        "The folder must be there, and the service must be let write to it.",
     )
 
 
@@ -357,5 +382,6 @@ class File(Section):
     firewall: FirewallSection = FirewallSection()
     persist: PersistSection = PersistSection()
     boot: BootSection = BootSection()
+    metrics: MetricsSection = MetricsSection()
     override: list[OverrideSection] = Field(default_factory=list)
     allow: list[AllowSection] = Field(default_factory=list)

@@ -58,6 +58,14 @@ class PersistSettings:
     ipsets: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """How metrics are told: address and port to listen on, the file for node_exporter. None: not so."""
+
+    listen: tuple[str, int] | None = None
+    textfile: Path | None = None
+
+
 class Unrestored(StrEnum):
     """What boot does when there is no ruleset that could be restored."""
 
@@ -83,6 +91,7 @@ class Settings:
     path: Path
     warnings: "tuple[Problem, ...]" = ()
     persist: PersistSettings = PersistSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
 
 def folders(environ: "Mapping[str, str]") -> Folders:
