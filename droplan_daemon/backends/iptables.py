@@ -23,6 +23,7 @@ from droplan_daemon.apply import apply
 from droplan_daemon.effects import Generation, Observation
 from droplan_daemon.errors import CommitConflict, CommitRejected, DroplanError, Refusal
 from droplan_daemon.model.addresses import Family
+from droplan_daemon.model.plan import AddElements, RemoveElements
 from droplan_daemon.model.ruleset import AddressSet, Ruleset
 
 from . import iptables_plain as plain
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from .ipset import IpSets
     from .iptables_encode import Table
 
+_OF_MEMBERS = (AddElements, RemoveElements)
 _PROGRAM = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
 
 
@@ -81,7 +83,7 @@ class IptablesBackend:
         self.variant = variant or ""
         self._sets: IpSets | None = None
         self._left_out: dict[Family, Saved] = {}
-        self._seen: _Seen | None = None
+        self._seen: tuple[_Seen, Ruleset | None] | None = None
 
     def close(self) -> None:
         """Close the socket; rules and sets stay."""
@@ -103,21 +105,29 @@ class IptablesBackend:
 
     def observe(self) -> Observation:
         """What the kernel holds of ours, with packet counters. Raises Refusal for a stranger's chain."""
-        seen = self._seen = self._look()
+        seen = self._look()
+        found = self._ruleset(seen)
+        self._seen = seen, found
         counters: dict[tuple[str, str], int] = {}
         for table in seen.tables.values():
             for key, number in packets(table):
                 counters[key] = counters.get(key, 0) + number
-        return Observation(self._ruleset(seen), seen.generation, counters)
+        return Observation(found, seen.generation, counters)
 
     def commit(self, plan: "Plan", at: Generation) -> None:
         """All of the Plan or nothing (of each family), if the generation is still `at`."""
-        seen = self._seen if self._seen and self._seen.generation == at else self._look()
-        if seen.generation != at:
+        if self._seen is None or self._seen[0].generation != at:
+            self.observe()
+        if self._seen is None or self._seen[0].generation != at:
             raise CommitConflict("the rules of iptables changed since they were read")
-        desired = apply(plan, self._ruleset(seen))
-        if plan:
-            self._seen = None
+        seen, found = self._seen
+        desired = apply(plan, found)
+        if not plan:
+            return
+        self._seen = None
+        if self._ipset and desired and all(isinstance(change, _OF_MEMBERS) for change in plan.changes):
+            self._change_members(desired.sets, seen)
+        else:
             self._become(desired, seen)
 
     def script(self, ruleset: Ruleset) -> str:
@@ -170,14 +180,16 @@ class IptablesBackend:
         except UnfitError as error:
             raise CommitRejected(str(error), errno=EINVAL) from error
 
+    def _change_members(self, after: "Mapping[str, AddressSet]", seen: _Seen) -> None:
+        """In the sets that the rules name already: no program runs."""
+        if self._sizes() != seen.sizes:
+            raise CommitConflict("the ip sets changed since they were read")
+        self._ip_sets().prepare(seen.sets, after, rules_change=False)
+
     def _become(self, desired: Ruleset | None, seen: _Seen) -> None:
         tables = self._tables(desired)
         structural = any(changes(seen.tables[family], tables[family]) for family in Family)
-        if structural:
-            moved = self._look().generation != seen.generation
-        else:
-            moved = self._ipset and self._sizes() != seen.sizes
-        if moved:
+        if structural and self._look().generation != seen.generation:
             raise CommitConflict("the rules of iptables changed since they were read")
         if not self._ipset:
             self._write(seen.tables, tables)

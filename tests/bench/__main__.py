@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from droplan_daemon.errors import Fatal
 from droplan_daemon.lab.netns import gain_rights
 
-from . import boot, daemon, fetching, kernel, old, packets, policy
+from . import boot, daemon, fetching, iptables, kernel, old, packets, policy
 from .rounds import Effort
 from .table import head, lines
 
@@ -30,6 +30,7 @@ GROUPS: "dict[str, Callable[[Effort], Iterator[Row]]]" = {
     "policy": policy.rows,
     "boot": boot.rows,
     "old": old.rows,
+    "iptables": iptables.rows,
 }
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
+from droplan_daemon.backends.iptables import IptablesBackend
 from droplan_daemon.backends.nft import NftBackend
 from droplan_daemon.diff import diff
 from droplan_daemon.lab.netns import Namespace
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from droplan_daemon.model.ruleset import Ruleset
 
     from .rounds import Effort
+
+    Make = Callable[[], NftBackend | IptablesBackend]
 
 PEERS = 10_000
 SENDERS = 10
@@ -68,6 +71,21 @@ def rate_rows(effort: "Effort") -> "Iterator[Row]":
     yield Row("   the same, beside the old chain", _rate(again), f"chain {_rate(chain)}", ratio(again, chain))
 
 
+def iptables_rows(effort: "Effort") -> "Iterator[Row]":
+    """The same for iptables with ip sets."""
+    with ExitStack() as stack:
+        sender = stack.enter_context(Namespace("sender"))
+        ways = []
+        for name, wanted in (("many", ruleset(range(PEERS))), ("few", _few())):
+            receiver = stack.enter_context(Receiver(sender, name))
+            _droplan(receiver.machine, wanted, IptablesBackend)
+            ways.append(_way(stack, sender, receiver, TURN))
+        many, few = side_by_side(effort.rounds(40), *ways)
+    row = Row("iptables: packets/s, 10,000 peers", _rate(many), f"10 peers {_rate(few)}", ratio(many, few))
+    yield at_least(row, ratio(many, few), 0.9, "0.9 x")
+    yield from loss_rows(effort, IptablesBackend, "iptables: ")
+
+
 def _rate(values: list[float]) -> str:
     return f"{median(values):,.0f}"
 
@@ -79,9 +97,9 @@ def _few() -> "Ruleset":
     return replace(whole, sets={name: replace(item, elements=senders) for name, item in whole.sets.items()})
 
 
-def _droplan(machine: Namespace, wanted: "Ruleset") -> None:
+def _droplan(machine: Namespace, wanted: "Ruleset", make: "Make" = NftBackend) -> None:
     def commit() -> None:
-        kernel = NftBackend()
+        kernel = make()
         kernel.commit(diff(None, wanted), kernel.observe().generation)
         kernel.close()
 
@@ -114,13 +132,13 @@ def _way(stack: ExitStack, sender: Namespace, receiver: Receiver, turn: int) -> 
     return once
 
 
-def loss_rows(effort: "Effort") -> "Iterator[Row]":
+def loss_rows(effort: "Effort", make: "Make" = NftBackend, about: str = "") -> "Iterator[Row]":
     """Packets of standing peers, while others come and go."""
     commits, packets = (40, 200_000) if effort.quick else (COMMITS, PACKETS)
     with Namespace("sender") as sender, Receiver(sender, "loss") as receiver:
         source = Sender(sender, receiver.wire, [address(n) for n in _STANDING])
         try:
-            found = receiver.machine.call(_churn, source, commits, packets)
+            found = receiver.machine.call(_churn, source, commits, packets, make)
         finally:
             source.close()
         arrived = receiver.arrived()
@@ -131,7 +149,7 @@ def loss_rows(effort: "Effort") -> "Iterator[Row]":
         f"{found.sent:,} packets sent in {found.seconds:.1f} s, and {found.commits} commits of {CHANGES:,}"
         " changes meanwhile."
     )
-    yield at_most(Row(f"packets lost during {commits} commits", f"{lost:,}", note=note), lost, 0, "0")
+    yield at_most(Row(f"{about}packets lost during {commits} commits", f"{lost:,}", note=note), lost, 0, "0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +161,9 @@ class _Churned:
     seconds: float
 
 
-def _churn(source: Sender, commits: int, packets: int) -> _Churned:
+def _churn(source: Sender, commits: int, packets: int, make: "Make") -> _Churned:
     """Commit until both numbers are reached: half of the other peers go, half come, in turns."""
-    kernel = NftBackend()
+    kernel = make()
     half = CHANGES // 2
     ways = [_moving(range(half)), _moving(range(half, 2 * half))]
     kernel.commit(diff(None, ways[0]), kernel.observe().generation)
