@@ -218,8 +218,8 @@ class PersistSection(Section):
     ] = Field(
         IptablesSave.AUTO,
         description="Whether to save all iptables rules of the host after each change. auto: with the "
-        "backend iptables, where iptables-persistent or iptables-services is there to restore them. always: with "
-        "either backend, whoever restores them. off: never.",
+        "backend iptables, where iptables-persistent or iptables-services is there to restore them. always: "
+        "with either backend, whoever restores them. off: never.",
     )
     rules_v4: FilePath | None = Field(
         None,
