@@ -86,7 +86,7 @@ def warn(world: "World") -> None:
 
 
 def ruleset(world: "World", form: str) -> None:
-    """The desired Ruleset as `nft`, `iptables` or `json`. Raises CommitRejected where it cannot be said so."""
+    """The desired Ruleset as `nft`, `iptables` or `json`. Raises CommitRejected where it cannot be."""
     if form == "json":
         document(asdict(world.desired))
         return

@@ -13,11 +13,16 @@ from droplan_daemon.backends.fake import FakeBackend
 from droplan_daemon.backends.nft import NftBackend
 from droplan_daemon.diff import diff
 from droplan_daemon.errors import CommitRejected
-from droplan_daemon.model.plan import AddEntries, Plan
+from droplan_daemon.model.addresses import Family
+from droplan_daemon.model.plan import AddElements, AddEntries, DeleteSet, Plan, RemoveElements
 from droplan_daemon.model.ruleset import Chain, PortMap, ruleset
+from droplan_daemon.policy.compile import compile_ruleset
+from tests.kernel.variants import EACH_IPTABLES, IPTABLES
 from tests.strategies import Step, plan_of, steps
+from tests.worlds import fleets, hosts, own, policies
 
 if TYPE_CHECKING:
+    from droplan_daemon.backends.iptables import IptablesBackend
     from droplan_daemon.model.ruleset import Ruleset
     from tests.conftest import Namespace
 
@@ -25,7 +30,7 @@ STEPS = 10
 WALKS = 5_000 if os.environ.get("DROPLAN_TEST_FULL") else 500
 
 
-def _outcome(backend: FakeBackend | NftBackend, plan: Plan) -> object:
+def _outcome(backend: "FakeBackend | NftBackend | IptablesBackend", plan: Plan) -> object:
     """What a commit came to: an errno and the Change that it names, or None."""
     try:
         backend.commit(plan, backend.generation())
@@ -85,4 +90,40 @@ def test_of_two_wrong_entries_the_first_is_complained_of(namespace: "Namespace")
             _outcome(fake, plan),
             namespace.call(_outcome, kernel, plan),
         ]
+    namespace.call(kernel.close)
+
+
+# iptables has neither our hooks nor verdict maps of any shape: it holds what the compiler gives, and refuses
+# the rest as a whole. So here rulesets are compiled ones, and nonsense is about their sets.
+_members = st.frozensets(st.sampled_from([bytes([10, 10, 0, n]) for n in range(8, 14)]), min_size=1)
+_nonsense = st.one_of(
+    st.builds(AddElements, st.just("private-peers-4"), st.just(Family.IPV4), _members),
+    st.builds(RemoveElements, st.just("private-peers-4"), st.just(Family.IPV4), _members),
+    st.builds(DeleteSet, st.sampled_from(["private-peers-4", "nobody-4"])),
+).map(lambda change: Plan((change,)))
+_compiled = st.builds(
+    lambda policy, fleet, host: compile_ruleset(policy, fleet, host, own(fleet)), policies(), fleets(), hosts
+)
+_policy_steps: st.SearchStrategy[Step] = st.one_of(_compiled, _nonsense, _nonsense, st.none())
+
+
+@pytest.mark.kernel
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", EACH_IPTABLES)
+def test_random_walks_over_iptables_end_alike(namespace: "Namespace", name: str) -> None:
+    """Model and iptables hold the same after each step, or refuse it with the same errno and Change."""
+    kernel = namespace.call(IPTABLES[name], 5.0)
+    namespace.call(kernel.commit, plan_of(None, None), namespace.call(kernel.generation))
+
+    @settings(max_examples=WALKS // 50)
+    @given(st.lists(_policy_steps, min_size=5, max_size=5))
+    def walk(path: list[Step]) -> None:
+        current = namespace.call(kernel.observe).ruleset
+        for step in path:
+            plan = plan_of(step, current)
+            expected, current = _model(plan, current)
+            assert expected == namespace.call(_outcome, kernel, plan)
+            assert current == namespace.call(kernel.observe).ruleset
+
+    walk()
     namespace.call(kernel.close)
