@@ -3,7 +3,7 @@
 import hashlib
 import re
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,10 @@ from droplan_daemon.checkpoint import script
 from droplan_daemon.model.checkpoint import Checkpoint
 from droplan_daemon.model.fleet import Fleet
 from droplan_daemon.model.host import Host
+from droplan_daemon.model.policy import InterfacePolicy, Policy
 from droplan_daemon.model.ruleset import Ruleset
 from tests.kernel.ground import SMALL, Kernel
+from tests.kernel.wires import compiled
 
 if TYPE_CHECKING:
     from tests.conftest import Namespace
@@ -24,6 +26,12 @@ DROPLET = 3164444
 MAC, OTHER_MAC = "04:01:2a:0f:2a:02", "04:01:2a:0f:2a:99"
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 OPEN = '[boot]\nwithout_checkpoint = "open"\n'
+
+NOBODY = replace(
+    compiled(Policy(private=InterfacePolicy(managed=True, allow_peers=False), denied_log=None)),
+    comment="closed by droplan, for want of a ruleset to restore",
+)
+"""What closed is. Its comment is not the daemon's, so that the daemon swaps the whole table."""
 
 _LINE = re.compile(r"<([0-7])>([a-z]+\.[a-z]+)((?: [a-z_]+=(?:[^\" ]+|\"[^\"]*\"))*)")
 _FIELD = re.compile(r"([a-z_]+)=(?:\"([^\"]*)\"|(\S+))")

@@ -13,7 +13,7 @@ from droplan_daemon.backends.iptables_rules import UnfitError
 from droplan_daemon.errors import DroplanError
 from droplan_daemon.model.policy import Policy
 from droplan_daemon.policy.compile import compile_ruleset
-from tests.boot.booting import DROPLET, MAC, OPEN, Machine, resealed, sealed
+from tests.boot.booting import DROPLET, MAC, NOBODY, OPEN, Machine, resealed, sealed
 from tests.kernel.wires import THE_OTHER, THE_PEER, compiled
 from tests.worlds import fleets, own, policies
 from tests.worlds import hosts as any_host
@@ -89,9 +89,10 @@ def test_any_policy_that_iptables_can_hold_is_restored(machine: Machine) -> None
 
 
 def test_the_backend_takes_over_a_closed_interface(machine: Machine, backend: IptablesBackend) -> None:
-    """One commit leads from the closed rules to those of the fleet, and nothing of them is left."""
+    """It reads them as a ruleset that lets nobody in; one commit leads to the fleet's, and none is left."""
     machine.config.write_text('[firewall]\nbackend = "iptables"\n')
     assert "iptables" == machine.boot().of("boot.closed").fields["by"]
+    assert NOBODY == _holds(machine, backend)
     machine.namespace.call(reconcile.put, backend, TWO)
     assert TWO == _holds(machine, backend)
     assert "closed by droplan" not in machine.namespace.run("iptables-save")
