@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kernel
 
-WANTED = "/etc/systemd/system/multi-user.target.wants/netfilter-persistent.service"
+WANTED = "etc/systemd/system/multi-user.target.wants/netfilter-persistent.service"
 FULL = pytest.mark.full
 both = pytest.mark.parametrize("old", ["nft", pytest.param("legacy", marks=FULL)], indirect=True)
 
@@ -77,6 +77,12 @@ class Old:
         """The rules of its iptables, without counters and times."""
         text = self.machine.namespace.run(f"iptables-{self.variant}-save", "-t", "filter")
         return "".join(f"{line.partition(' [')[0]}\n" for line in text.splitlines() if line[:1] != "#")
+
+    def restores_rules(self) -> None:
+        """As `systemctl enable netfilter-persistent` does."""
+        link = self.root / WANTED
+        link.parent.mkdir(parents=True)
+        link.symlink_to("/lib/systemd/system/netfilter-persistent.service")
 
     def configure(self, more: str = "") -> None:
         """A configuration that names this lab's API, as one would have for an API of one's own."""
@@ -260,7 +266,7 @@ def test_leftover_chains_alone_are_taken_over(old: Old) -> None:
 )
 def test_iptables_takes_over_chains_of_the_same_name(old: Old, ipset: str) -> None:
     """A host that restores rules of its own stays with iptables: new chains of the old names, no gap."""
-    put(old.root, WANTED, "")
+    old.restores_rules()
     old.configure(f"[firewall]\nipset = {ipset}")
     with old.probing():
         done = old.migrate()
@@ -275,7 +281,7 @@ def test_iptables_takes_over_chains_of_the_same_name(old: Old, ipset: str) -> No
 
 def test_saved_rules_of_the_old_program_alone_are_no_reason_for_iptables(old: Old) -> None:
     """Where the file of rules held nothing but the old chains, the host goes on with nftables."""
-    put(old.root, WANTED, "")
+    old.restores_rules()
     put(old.root, "/etc/iptables/rules.v4", dump(*PRIVATE, *members(), nat=False))
     old.configure()
     assert "into the kernel (nftables)" in old.migrate("--dry-run").stdout
