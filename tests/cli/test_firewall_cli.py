@@ -1,0 +1,61 @@
+"""The backend, as the command line shows it."""
+
+import json
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.daemon.machine import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Droplan
+    from tests.daemon.machine import Machine
+
+
+@pytest.mark.parametrize(
+    ("ipset", "sign"), [("true", "--match-set dp-private-peers-4 src"), ("false", "-s 10.10.0.2/32")]
+)
+def test_show_prints_what_iptables_would_hold(
+    droplan: "Droplan", fleet_file: "Path", tmp_path: "Path", ipset: str, sign: str
+) -> None:
+    """Offline and for any Droplet: three parts, each for its own program."""
+    config = tmp_path / "droplan.toml"
+    config.write_text(f"[firewall]\nbackend = 'iptables'\nipset = {ipset}\n")
+    words = ("--config", str(config), "--fleet", str(fleet_file), "--as", "web-1", "--format", "iptables")
+    done = droplan("show", *words)
+    assert (0, "") == (done.returncode, done.stderr)
+    assert ["#: ipset", "#: iptables", "#: ip6tables"] == [
+        row for row in done.stdout.splitlines() if row.startswith("#: ")
+    ]
+    assert sign in done.stdout
+
+
+@pytest.mark.kernel
+def test_once_moves_over_and_flush_removes_all(machine: "Machine") -> None:
+    """A change of the backend in the configuration takes one cycle; plan says what holds the rules."""
+    machine.droplan("once")
+    assert "inet droplan" in machine.namespace.run("nft", "list", "tables")
+    machine.write('[firewall]\nbackend = "iptables"')
+    assert "rules by iptables, as configured" in machine.droplan("plan").stdout
+    done = machine.droplan("once", "--json")
+    assert "iptables, as configured" == json.loads(done.stdout)["backend"]
+    assert "inet droplan" not in machine.namespace.run("nft", "list", "tables")
+    assert "-A INPUT -i eth1" in machine.namespace.run("iptables-save")
+    assert "nothing to change" in machine.droplan("plan").stdout
+    daemon = machine.start()
+    daemon.ready()
+    assert "iptables, as configured" in machine.droplan("status").stdout
+    machine.write('[firewall]\nbackend = "nftables"')
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.ready(2)
+    until(lambda: "droplan" not in machine.namespace.run("iptables-save"), what="nothing in iptables")
+    assert "inet droplan" in machine.namespace.run("nft", "list", "tables")
+    assert 0 == daemon.end(signal.SIGTERM)
+    machine.write('[firewall]\nbackend = "iptables"')
+    machine.droplan("once")
+    removed = machine.droplan("flush").stdout
+    assert "removed: droplan's chains in iptables, and its ip sets" in removed
+    assert "droplan" not in machine.namespace.run("iptables-save")
