@@ -88,7 +88,7 @@ def holders(address: bytes, interface: InterfaceKind, here: World) -> "list[Drop
 
 def _near(droplet: "Droplet", here: World) -> bool:
     if here.own.vpc is None or droplet.vpc is None:
-        return True
+        return here.own.vpc is None
     return _joined(here.fleet, here.own.vpc, droplet.vpc)
 
 

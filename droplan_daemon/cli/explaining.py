@@ -161,8 +161,7 @@ class _Question:
         own = self.world.own
         if not droplet or not droplet.private or not own.private:
             return InterfaceKind.PUBLIC
-        reach = self.world.fleet.peered_with(own.vpc) if own.vpc else None
-        near = reach is None or droplet.vpc is None or droplet.vpc in reach
+        near = own.vpc is None or droplet.vpc in self.world.fleet.peered_with(own.vpc)
         return InterfaceKind.PRIVATE if near else InterfaceKind.PUBLIC
 
     def _in_vpc(self, address: "Address") -> bool:

@@ -3,7 +3,8 @@
 Laws:
 1. A Scene is a value of Fleet, peers and own Droplet; it does not depend on the Fleet's order.
 2. On the private network only Droplets of the own VPC and its active peerings exist: an
-   address of any other VPC may belong to somebody else here.
+   address of any other VPC may belong to somebody else here. Who is in no VPC is
+   nobody's neighbour; only where our own is not known, nobody is shut out for that.
 """
 
 from collections import defaultdict
@@ -78,7 +79,7 @@ class Scene:
 def scene(fleet: "Fleet", own: "Droplet", peers: "Iterable[Droplet]") -> Scene:
     """What `own` sees."""
     reach = fleet.peered_with(own.vpc) if own.vpc else None
-    near = (d.id for d in fleet.droplets if reach is None or d.vpc is None or d.vpc in reach)
+    near = (d.id for d in fleet.droplets if reach is None or d.vpc in reach)
     return Scene(
         own=own,
         droplets={d.id: d for d in fleet.droplets},

@@ -86,10 +86,10 @@ class Survey:
         if at not in self._scenes:
             vpc, region = at
             own = replace(NOBODY, vpc=vpc, region=region)
-            reach = self.fleet.peered_with(vpc) if vpc else None
             near = self._base.everyone
-            if reach is not None:
-                near = self._nowhere.union(*(self._base.vpcs.get(one, frozenset()) for one in reach))
+            if vpc:
+                reach = self.fleet.peered_with(vpc)
+                near = frozenset[int]().union(*(self._base.vpcs.get(one, frozenset()) for one in reach))
             self._scenes[at] = replace(
                 self._base,
                 own=own,
@@ -98,10 +98,6 @@ class Survey:
                 vpc_range=next((one.ip_range for one in self.fleet.vpcs if one.id == vpc), None),
             )
         return self._scenes[at]
-
-    @property
-    def _nowhere(self) -> Ids:
-        return frozenset(d.id for d in self.fleet.droplets if d.vpc is None)
 
     def near(self, at: Standpoint, lane: Lane) -> Ids:
         """The Droplets that there is a way from, and to."""

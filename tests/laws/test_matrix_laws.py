@@ -75,8 +75,8 @@ def _pairs(fleet: Fleet, lane: Lane) -> "Iterator[tuple[Droplet, bytes, Droplet,
     every = [address for droplet in fleet.droplets for address in droplet.addresses(lane.kind)]
     for sender, target in permutations(fleet.droplets, 2):
         ours, theirs = _address(sender, lane), _address(target, lane)
-        near = lane.kind is InterfaceKind.PUBLIC or sender.vpc is None or target.vpc is None
-        near = near or target.vpc in fleet.peered_with(str(sender.vpc))
+        joined = sender.vpc is not None and target.vpc in fleet.peered_with(sender.vpc)
+        near = lane.kind is InterfaceKind.PUBLIC or joined
         if near and ours and theirs and every.count(ours) == every.count(theirs) == 1:
             yield sender, ours, target, theirs
 

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droplan_daemon.model.fleet import Droplet, Fleet, Peering
-from droplan_daemon.model.policy import Peers, Scope
+from droplan_daemon.model.policy import Peers, Policy, Scope
 from droplan_daemon.policy.peers import judge, peer_droplets
-from tests.unit.cycles import droplet, fleet
+from tests.unit.cycles import Bench, droplet, fleet
 
 OWN = droplet(1, tags=("web",))
 FLEET = fleet(
@@ -107,3 +107,12 @@ def test_a_tag_only_ever_narrows(others: list[Droplet], scope: Scope) -> None:
 
 def _fleet(droplets: list[Droplet]) -> Fleet:
     return fleet(*droplets, peerings=FLEET.peerings)
+
+
+def test_who_is_in_no_vpc_has_no_private_address_towards_us() -> None:
+    """Of the account, and so a peer; but at its private address somebody else may be."""
+    bench = Bench(
+        [fleet(droplet(1), droplet(2), droplet(3, vpc=None))], policy=Policy(peers=Peers(Scope.ACCOUNT))
+    )
+    bench.run()
+    assert {2} == bench.held
