@@ -8,6 +8,7 @@ import hashlib
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,8 +40,12 @@ WantedBy=sysinit.target
 """
 
 
+@cache
 def installed(release: str, *, persistent: bool = False) -> Layer:
-    """Debian with droplan; `persistent`: with iptables-persistent and ipset-persistent, too."""
+    """Debian with droplan; `persistent`: with iptables-persistent and ipset-persistent, too.
+
+    The checkout is looked at once in a session.
+    """
     below = base(release)
     if persistent:
         below = with_packages(below, f"{release}-persistent", "iptables-persistent ipset-persistent")

@@ -22,12 +22,18 @@ FEW = 20
 
 
 class Server:
-    """`around` is everything outside, `box` the machine. Switched off at first, the service not enabled."""
+    """`around` is everything outside, `box` the machine. Switched off at first, the service not enabled.
 
-    def __init__(self, layers: "tuple[Path, ...]", folder: "Path", *, peers: int = 3) -> None:
+    `configured`: droplan.toml and the token are there.
+    """
+
+    def __init__(
+        self, layers: "tuple[Path, ...]", folder: "Path", *, peers: int = 3, configured: bool = True
+    ) -> None:
         self.around = Surroundings(folder, peers=peers)
         self.box = Container(layers, self._wire, self.around.unwire)
         self.macs: tuple[str, str] | None = None
+        self._configured = configured
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -35,9 +41,10 @@ class Server:
         self._stack.enter_context(self.box)
         for path, content in self.around.networkd.items():
             self.box.place(path, content)
-        self.box.place(CONFIG, self.around.configuration())
         self.box.place("/etc/droplan/ca.pem", self.around.authority.pem)
-        self.box.place(TOKEN_FILE, f"{TOKEN}\n", 0o600)
+        if self._configured:
+            self.box.place(CONFIG, self.around.configuration())
+            self.box.place(TOKEN_FILE, f"{TOKEN}\n", 0o600)
         return self
 
     def __exit__(self, *exc: object) -> None:
