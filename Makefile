@@ -85,7 +85,7 @@ deb: $(VENV)/dev.stamp
 	@$(BIN)/python packaging/deb.py --lint
 
 lock: $(VENV)/dev.stamp
-	@for extra in "" lab dev; do \
+	@for extra in "" metrics lab dev; do \
 	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header --no-annotate \
 	    --no-emit-options $${extra:+--extra $$extra} -o requirements$${extra:+-$$extra}.txt pyproject.toml; \
 	done

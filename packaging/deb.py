@@ -1,7 +1,7 @@
 """Builds dist/droplan_VERSION_amd64.deb for a Debian, in a clean root of it.
 
 Laws:
-1. With a network: fetching what requirements.txt locks. Without one: everything after.
+1. With a network: fetching what requirements-metrics.txt locks. Without one: everything after.
 2. The same commit and the same release give the same package, byte for byte.
 """
 
@@ -20,6 +20,8 @@ from sbom import bill, deb
 from source import TOP, epoch, version
 
 _PLATFORMS = ("manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux_2_28_x86_64")
+# With the extra that `[metrics] listen` takes, for nobody can add to a package; only a listener loads it.
+_LOCK = TOP / "requirements-metrics.txt"
 _WORK = TOP / "build" / "deb"
 
 
@@ -55,7 +57,7 @@ def build(release: str, number: str, output: Path, *, lint: bool) -> Path:
     subject = deb(name.partition("_")[2], release)
     fetched = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (source / "vendor").iterdir()]
     lock = (source / "requirements.txt").read_text("utf-8")
-    bom = bill(subject, lock, epoch(), python=RELEASES[release][1], fetched=fetched)
+    bom = bill(subject, lock, epoch(), python=RELEASES[release][1], extra="metrics", fetched=fetched)
     (output / f"{name}_amd64.cdx.json").write_text(bom, "utf-8")
     return Path(shutil.copy(place / f"{name}_amd64.deb", output))
 
@@ -78,7 +80,7 @@ def _lay_out(source: Path, release: str, number: str) -> None:
         TOP / "packaging" / "debian", source / "debian", ignore=shutil.ignore_patterns("README.md")
     )
     shutil.copytree(TOP / "systemd", source / "systemd")
-    shutil.copy(TOP / "requirements.txt", source)
+    shutil.copy(_LOCK, source / "requirements.txt")
     shutil.copy(TOP / "CHANGELOG.md", source)
     (source / "debian" / "source").mkdir(exist_ok=True)
     (source / "debian" / "source" / "format").write_text("3.0 (native)\n", "utf-8")
@@ -99,7 +101,7 @@ def _fetch(folder: Path, python: str) -> None:
     platforms = [f"--platform={platform}" for platform in _PLATFORMS]
     _python(
         *("-m", "pip", "download", "-qq", "--disable-pip-version-check", "--no-deps", "--require-hashes"),
-        *("-r", str(TOP / "requirements.txt"), "--python-version", python, "--implementation", "cp"),
+        *("-r", str(_LOCK), "--python-version", python, "--implementation", "cp"),
         *(*platforms, "-d", str(folder)),
     )
 

@@ -29,12 +29,18 @@ _PROGRAM = "droplan-daemon"
 
 
 def bill(
-    subject: Component, lock: str, epoch: int, *, python: str = "", fetched: "Iterable[str] | None" = None
+    subject: Component,
+    lock: str,
+    epoch: int,
+    *,
+    python: str = "",
+    extra: str = "",
+    fetched: "Iterable[str] | None" = None,
 ) -> str:
     """The document about `subject`, whose libraries `lock` (the text of requirements.txt) names.
 
-    `python` ("3.13"): the interpreter that it is for, else this one. `fetched`: sha256 digests of the
-    files that went in, where only one of those that the lock allows did.
+    `python` ("3.13"): the interpreter that it is for, else this one. `extra`: of ours that it has.
+    `fetched`: sha256 digests of the files that went in, where not all that the lock allows did.
     """
     only = None if fetched is None else frozenset(fetched)
     found = (_component(one, only) for one in _LOCKED.finditer(lock))
@@ -42,7 +48,7 @@ def bill(
     bom = Bom(components=parts.values())
     bom.metadata.component = subject
     bom.metadata.timestamp = datetime.fromtimestamp(epoch, UTC)
-    bom.register_dependency(subject, _needed(_PROGRAM, parts, python))
+    bom.register_dependency(subject, _needed(_PROGRAM, parts, python, extra))
     for name, component in parts.items():
         bom.register_dependency(component, _needed(name, parts, python))
     bom.serial_number = uuid.uuid5(uuid.NAMESPACE_URL, f"{subject.purl} {epoch} {sorted(only or ())} {lock}")
@@ -107,9 +113,9 @@ def _licence(name: str) -> list[str]:
     return [stated] if stated and "\n" not in stated else classified[:1]
 
 
-def _needed(name: str, parts: "Mapping[str, Component]", python: str) -> list[Component]:
-    """The locked libraries that one asks for, without those of its extras."""
-    here = {"extra": "", **({"python_version": python} if python else {})}
+def _needed(name: str, parts: "Mapping[str, Component]", python: str, extra: str = "") -> list[Component]:
+    """The locked libraries that one asks for, with those of one extra."""
+    here = {"extra": extra, **({"python_version": python} if python else {})}
     wanted = map(Requirement, requires(name) or ())
     met = (one for one in wanted if one.marker is None or one.marker.evaluate(here))
     return [parts[canonicalize_name(one.name)] for one in met if canonicalize_name(one.name) in parts]
