@@ -130,9 +130,19 @@ def test_status_of_a_daemon_that_is_well(machine: "Machine") -> None:
     done = machine.droplan("status")
     assert (0, "") == (done.returncode, done.stderr)
     rows = dict(line.split(":", 1) for line in done.stdout.splitlines())
-    assert ["daemon", "droplet", "interfaces", "peers", "rules", "denied", "budget", "next poll"] == list(
-        rows
-    )
+    expected = [
+        "daemon",
+        "droplet",
+        "interfaces",
+        "peers",
+        "backend",
+        "rules",
+        "denied",
+        "budget",
+        "next poll",
+    ]
+    assert expected == list(rows)
+    assert rows["backend"].strip().startswith("nftables, since ")
     assert f"web-1 (id {machine.own.id}, nyc3)" == rows["droplet"].strip()
     assert "private eth1, public eth0 (known by metadata)" == rows["interfaces"].strip()
     assert "3 of 5 Droplets, mode enforce" == rows["peers"].strip()
