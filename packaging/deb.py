@@ -107,9 +107,14 @@ def _fetch(folder: Path, python: str) -> None:
 
 
 def _python(*words: str) -> None:
-    environ = {"SOURCE_DATE_EPOCH": str(epoch()), "PYTHONHASHSEED": "0"}
-    command = [sys.executable, *words]
-    subprocess.run(command, cwd=TOP, env={**os.environ, **environ}, check=True, stdout=subprocess.DEVNULL)
+    """Run a module; what it says counts only where it failed."""
+    environ = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch()), "PYTHONHASHSEED": "0"}
+    done = subprocess.run(
+        [sys.executable, *words], cwd=TOP, env=environ, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
+        done.check_returncode()
 
 
 def _changelog(number: str, release: str) -> str:
