@@ -15,7 +15,7 @@ pytestmark = pytest.mark.full
 
 
 def test_reload_returns_when_it_is_done(server: "Server") -> None:
-    """Enforced: exit 0, the kernel holds it. Refused: it fails, status and journal say why. API down: exit 0."""
+    """Enforced: exit 0, the kernel holds it. Refused: it fails, and says why. API down: exit 0."""
     server.enable()
     server.says("enforcing 3 peers")
     before = server.pid
