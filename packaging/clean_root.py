@@ -35,7 +35,6 @@ _PACKAGES = (
 )
 # Count it up when roots are made otherwise: those of former recipes are thrown away.
 _RECIPE = 1
-_DEFAULT_MIRROR = "http://deb.debian.org/debian"
 _QUIET_APT = "apt-get -qq -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-unsafe-io"
 
 
@@ -156,15 +155,19 @@ def _apt_of_this_machine(root: Path) -> "Iterator[None]":
 
 
 def _mirror() -> str:
-    """Where this machine's apt has Debian itself from."""
+    """Where this machine's apt has Debian itself from. Raises Unbuildable."""
     for file in (Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))):
         for line in file.read_text("utf-8").splitlines() if file.is_file() else ():
             words = line.split()
             if words[:1] in (["deb"], ["URIs:"]):
-                found = next((word for word in words if word.rstrip("/").endswith("/debian")), None)
+                found = next((word for word in words if "://" in word and _is_debian(word)), None)
                 if found:
                     return found
-    return _DEFAULT_MIRROR
+    raise Unbuildable("this machine's apt has no mirror of Debian: name one in /etc/apt/sources.list")
+
+
+def _is_debian(address: str) -> bool:
+    return "debian" in address.partition("://")[2].partition("/")[2] and "security" not in address
 
 
 def _discard_old(home: Path, suite: str) -> None:
