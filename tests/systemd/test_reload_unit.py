@@ -1,17 +1,21 @@
 """`systemctl reload`: it returns when it is done, and fails when it was refused."""
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from droplan_daemon.lab.faults import Fault, Status
+from tests.systemd.container import until
 from tests.systemd.server import CONFIG
 
 if TYPE_CHECKING:
     from tests.systemd.server import Server
 
 pytestmark = pytest.mark.full
+
+DROP_IN = Path(__file__).parents[2] / "docs" / "examples" / "monitoring" / "textfile.conf"
 
 
 def test_reload_returns_when_it_is_done(server: "Server") -> None:
@@ -43,3 +47,17 @@ def test_reload_returns_when_it_is_done(server: "Server") -> None:
     assert ("active", before) == (server.show("ActiveState"), server.pid)
     server.around.cloud.faults.clear()
     server.says("enforcing 3 peers")
+
+
+def test_metrics_leave_the_sandbox_by_a_file(server: "Server") -> None:
+    """With the drop-in and the folder of the manual; without them it is told, and nothing else suffers."""
+    path = "/var/lib/node_exporter/droplan.prom"
+    server.configure(f'[metrics]\ntextfile = "{path}"')
+    server.enable()
+    until(lambda: "metrics.textfile.failed" in server.log, 30, lambda: server.log)
+    server.box.run("groupadd", "--system", "droplan-metrics")
+    server.box.run("install", "-d", "-m", "2775", "-g", "droplan-metrics", "/var/lib/node_exporter")
+    server.drop_in("textfile", DROP_IN.read_text())
+    server.systemctl("restart", "droplan")
+    until(lambda: "droplan_ready 1" in server.box.run("cat", path, check=False), 30, lambda: server.log)
+    assert server.box.run("stat", "--format=%a", path).strip() == "644"
