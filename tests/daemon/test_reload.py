@@ -77,6 +77,7 @@ def test_without_the_api_it_is_enforced_for_those_that_were_known(machine: "Mach
     until(lambda: machine.peers == expected)
 
 
+@pytest.mark.full
 def test_what_was_known_says_too_little(machine: "Machine") -> None:
     """A Fleet without VPCs is nothing to judge VPCs by: the old rules stand, exit 1 says why."""
     machine.write('[peers]\nscope = "region"\n[private]\nmanaged = false\n[public]\nmanaged = true')
@@ -94,6 +95,7 @@ def test_what_was_known_says_too_little(machine: "Machine") -> None:
     assert (0, machine.addresses(*PEERS)) == (_reload(machine).returncode, machine.peers)
 
 
+@pytest.mark.full
 def test_it_is_about_this_request(machine: "Machine") -> None:
     """What an earlier reload came to is no answer: a daemon that is busy elsewhere is waited for."""
     running = machine.start()
@@ -108,6 +110,7 @@ def test_it_is_about_this_request(machine: "Machine") -> None:
     assert running.process.poll() is None
 
 
+@pytest.mark.full
 def test_many_at_once_all_get_their_answer(machine: "Machine") -> None:
     """Each returns with the policy in the kernel that stood in the file when it began."""
     machine.start().ready()
@@ -121,6 +124,7 @@ def test_many_at_once_all_get_their_answer(machine: "Machine") -> None:
     assert ([0] * 4, machine.addresses("web-2")) == (codes, machine.peers)
 
 
+@pytest.mark.full
 def test_a_daemon_that_ends_meanwhile_is_told(machine: "Machine") -> None:
     """Nobody waits for the dead; and without any daemon there is a sentence that says what to do."""
     none = _reload(machine)
