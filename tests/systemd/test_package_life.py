@@ -124,6 +124,21 @@ def test_removed_and_purged(enforcing: Server) -> None:
     assert "running" == enforcing.box.state
 
 
+def test_removed_from_a_host_of_iptables(enforcing: Server) -> None:
+    """Rules of iptables, sets and all, go as well when the package does; the operator's own stay."""
+    drop_in = "/etc/systemd/system/droplan.service.d"
+    enforcing.box.shell(f"install -D -m 0644 -t {drop_in} /usr/lib/droplan/iptables.conf")
+    enforcing.systemctl("daemon-reload")
+    before = enforcing.box.shell("iptables -A INPUT -p tcp --dport 8080 -j ACCEPT; iptables -S; ip6tables -S")
+    enforcing.configure('[firewall]\nbackend = "iptables"\n')
+    enforcing.systemctl("restart", "droplan")
+    enforcing.says("enforcing 3 peers")
+    assert "-j droplan-peers" in enforcing.box.run("iptables", "-S")
+    dpkg(enforcing, "--remove", "droplan")
+    assert before == enforcing.box.shell("iptables -S; ip6tables -S")
+    assert "" == enforcing.box.run("ipset", "list", "-n")
+
+
 def test_no_room_for_the_new_version(enforcing: Server) -> None:
     """An upgrade for which the disk is too small fails and harms nothing; with room it works."""
     rules = enforcing.rules()
