@@ -6,12 +6,15 @@ of the wires are made anew for each boot, with the MACs and names that a Droplet
 
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Self
 
 from droplan_daemon.lab.authority import Authority
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 TOKEN = "dop_v1_" + "5eed1e55" * 8
 API = "203.0.113.2"
+NAME = "api.droplan.test"
 METADATA = "169.254.169.254"
 STRANGER = "10.10.15.250"
 STRANGER_OUTSIDE = "198.18.15.250"
@@ -78,16 +82,37 @@ class Surroundings:
     def serve(self) -> None:
         """The API and the metadata service answer."""
         sockets = (self.outside.listen(API, 443), self.outside.listen(METADATA, 80))
-        api = LabServer(self.cloud, sock=sockets[0], tls=self.authority.server(API))
+        api = LabServer(self.cloud, sock=sockets[0], tls=self.authority.server(API, NAME))
         self._servers.enter_context(serving(api, LabServer(self.metadata, sock=sockets[1])))
 
     def go_silent(self) -> None:
         """Neither of them is there any more: connections are refused."""
         self._servers.close()
 
-    def configuration(self, more: str = "", *, interval: str = "1s", source: str = "") -> str:
+    def name_server(self) -> None:
+        """Answers on the API's address that NAME is there, too; for as long as this lasts."""
+        asked = self.outside.open_socket(socket.AF_INET, socket.SOCK_DGRAM)
+        asked.setblocking(True)
+        self.outside.call(asked.bind, (API, 53))
+        thread = Thread(target=_answer, args=(asked,), daemon=True)
+        thread.start()
+
+        def end() -> None:
+            with suppress(OSError):
+                asked.shutdown(socket.SHUT_RDWR)
+            asked.close()
+            thread.join(10)
+
+        self._stack.callback(end)
+
+    def configuration(self, more: str = "", *, interval: str = "1s", source: str = "", url: str = "") -> str:
         """A droplan.toml for this account."""
-        lines = (f'url = "{self.url}"', 'ca_file = "/etc/droplan/ca.pem"', f'interval = "{interval}"', source)
+        lines = (
+            f'url = "{url or self.url}"',
+            'ca_file = "/etc/droplan/ca.pem"',
+            f'interval = "{interval}"',
+            source,
+        )
         return "\n".join((more, "[source]", *lines, ""))
 
     @property
@@ -167,6 +192,23 @@ class Surroundings:
             subprocess.run, list(argv), capture_output=True, text=True, check=False, timeout=30
         )
         assert 0 == done.returncode, f"{argv}: {done.stderr}"
+
+
+def _answer(asked: socket.socket) -> None:
+    """RFC 1035: every question for an A record has one answer, and any other none."""
+    while True:
+        try:
+            query, sender = asked.recvfrom(512)
+        except OSError:
+            return
+        if not query:  # shut down
+            return
+        end = query.index(b"\0", 12) + 5
+        found = query[end - 4 : end - 2] == b"\0\1"
+        head = query[:2] + b"\x81\x80" + struct.pack("!4H", 1, int(found), 0, 0)
+        record = struct.pack("!HHHIH", 0xC00C, 1, 1, 60, 4) + socket.inet_aton(API)
+        with suppress(OSError):
+            asked.sendto(head + query[12:end] + (record if found else b""), sender)
 
 
 @dataclass(frozen=True, slots=True)
