@@ -86,7 +86,7 @@ def test_what_was_known_says_too_little(machine: "Machine") -> None:
     before = machine.observe().ruleset
     machine.cloud.faults.add(Fault(Status(503)))
     machine.write("")
-    done = _reload(machine, "--timeout", "3")
+    done = _reload(machine, "--timeout", "8")
     assert 1 == done.returncode
     expected = "is in order, but not enforced yet: The API at 127.0.0.1 answered 503."
     assert expected in done.stderr
