@@ -50,7 +50,7 @@ def test_it_is_enforced_with_the_next_good_outcome(desk: Desk) -> None:
 
 
 def test_it_is_refused_at_once(desk: Desk) -> None:
-    """With file, line and mistake, and how many there are; a good cycle of the old one does not change that."""
+    """With file, line and mistake, and how many there are; a good cycle of the old one changes nothing."""
     desk.good()
     desk.herald.reloading()
     mistakes = (Problem("unknown key `x`", "x", 3), Problem("no token", "source.token_file"))
