@@ -51,10 +51,11 @@ def _text(path: Path) -> str:
 
 def dumps() -> dict[str, str]:
     """What iptables-save says in each variant that is there, both families together."""
-    return {variant: "".join(_dumped(variant, family) for family in Family) for variant in VARIANTS}
+    return {variant: "".join(dumped(variant, family) for family in Family) for variant in VARIANTS}
 
 
-def _dumped(variant: str, family: Family) -> str:
+def dumped(variant: str, family: Family) -> str:
+    """What iptables-save says of one family in one variant; empty where either is not there."""
     program = Program(family, variant, _WAIT)
     if not program.present or (variant == "legacy" and "filter" not in _text(Path(_LEGACY_TABLES[family]))):
         return ""

@@ -58,7 +58,7 @@ def run(args: "argparse.Namespace") -> int:
     files = StateFiles(found.state, found.runtime)
     try:
         recovered = _recovered(files)
-        asyncio.run(_recognised(recovered.checkpoint, files))
+        asyncio.run(recognised(recovered.checkpoint, files))
     except (StoreFailed, HostUnknown) as error:
         raise type(error)(f"{error}; {_standing()}", reason=error.reason) from error
     done = _restored(recovered, _firewall(recovered.checkpoint, args), dry_run=args.dry_run)
@@ -95,7 +95,7 @@ def _recovered(files: StateFiles) -> "Recovered":
         raise
 
 
-async def _recognised(checkpoint: "Checkpoint", files: StateFiles) -> None:
+async def recognised(checkpoint: "Checkpoint", files: StateFiles) -> None:
     """Look that this machine is the one. Raises HostUnknown."""
     from droplan_daemon.sources import board
     from droplan_daemon.sources.host import DropletFinder

@@ -49,8 +49,8 @@ def of_variant(variant: str) -> Tools:
     )
 
 
-def output(words: "Sequence[str]", text: str | None = None) -> str:
-    """What a program prints, given `text` to read. Raises NotInstalled or StoreFailed."""
+def output(words: "Sequence[str]", text: str | None = None, patience: float = _PATIENCE) -> str:
+    """What a program prints in time, given `text` to read. Raises NotInstalled or StoreFailed."""
     try:
         done = subprocess.run(
             words,
@@ -61,13 +61,13 @@ def output(words: "Sequence[str]", text: str | None = None) -> str:
             text=True,
             encoding="utf-8",
             errors="surrogateescape",
-            timeout=_PATIENCE,
+            timeout=patience,
             check=False,
         )
     except FileNotFoundError as error:
         raise NotInstalled(f"{words[0]} is not installed", errno=error.errno) from error
     except subprocess.TimeoutExpired as error:
-        raise StoreFailed(f"{words[0]} did not answer within {_PATIENCE:g} seconds") from error
+        raise StoreFailed(f"{words[0]} did not answer within {patience:g} seconds") from error
     except OSError as error:
         reason = (error.strerror or "unknown error").lower()
         raise StoreFailed(f"{words[0]} could not be run: {reason}", errno=error.errno) from error

@@ -44,7 +44,7 @@ class Endpoint:
     """One HTTP service. `name` is what people call it; `now` gives seconds since the epoch.
 
     `renewal` says what to do about a token that is not accepted. `budget` is what the last answer said
-    of the rate limit, `sent` counts requests.
+    of the rate limit, `date` what it said of the time, `sent` counts requests.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Endpoint:
         renewal: str = "",
     ) -> None:
         self.budget: Budget | None = None
+        self.date = ""
         self.sent = 0
         self._url = url
         self._name = name
@@ -90,6 +91,7 @@ class Endpoint:
         with _translated(self._name, page):
             async with client.stream("GET", path, params=params) as answer:
                 self.budget = heard_budget(answer.headers) or self.budget
+                self.date = answer.headers.get("date", "")
                 self._judge(answer, scope, page)
                 if json_only and not _is_json(answer.headers):
                     raise self._bad("is not JSON", page)
