@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 _PACKAGES = Path(__file__).resolve().parents[2]
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+# The one command that writes to the disk of which the machines have no copy.
+_NO_MIGRATION = """\
+case " $* " in *" --dry-run "*) ;; *" migrate "*)
+  echo "droplan: a machine of the lab has this machine's disk, which migrate would change: add --dry-run" >&2
+  exit 2 ;;
+esac
+"""
+
 # What a person's shell does not have already.
 _FOLDERS = frozenset({"STATE_DIRECTORY", "RUNTIME_DIRECTORY"})
 _OWN = _FOLDERS | {"PYTHONPATH"}
@@ -68,7 +76,8 @@ class Daemon:
         *program, option, config = self._command()
         ours = f'set -- "$@" {shlex.join((option, config))}'
         command = f'exec env {given} {shlex.join(program)} "$@"'
-        shortcut.write_text(f'#!/bin/sh\ncase " $*" in *" {option}"*) ;; *) {ours} ;; esac\n{command}\n')
+        with_config = f'case " $*" in *" {option}"*) ;; *) {ours} ;; esac'
+        shortcut.write_text(f"#!/bin/sh\n{_NO_MIGRATION}{with_config}\n{command}\n")
         shortcut.chmod(0o755)
         return shortcut.parent
 

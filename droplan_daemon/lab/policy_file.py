@@ -1,29 +1,31 @@
-"""The policy file of a machine of the lab: the operator's, with the lab's own source. PURE."""
+"""The policy file of a machine of the lab: the operator's, with sections of the lab's own. PURE."""
 
 import re
 import tomllib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from droplan_daemon.errors import ConfigInvalid, Problem
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _HEADER = re.compile(r"^\s*\[", re.MULTILINE)
-_SOURCE = re.compile(r"^\s*\[\s*source\s*\][^\n]*$", re.MULTILINE)
 
 
-def with_source(policy: str, source: dict[str, str], *, path: str = "droplan.toml") -> str:
-    """The text of `policy` with `[source]` replaced by `source`.
+def with_sections(policy: str, own: "Mapping[str, Mapping[str, str]]", *, path: str = "droplan.toml") -> str:
+    """The text of `policy` with these sections in place of its own.
 
-    Raises ConfigInvalid when the text is not TOML, or has a source that cannot be cut out.
+    Raises ConfigInvalid when the text is not TOML, or has one of them in a form that cannot be cut out.
     """
-    text = _without_source(policy)
-    wanted = {key: value for key, value in _parsed(policy, path).items() if key != "source"}
-    if _parsed(text, path) != wanted:
-        hint = "write it as a section of its own, [source], or leave it out"
-        raise ConfigInvalid(
-            path, (Problem("the lab cannot replace this source by its own", "source", hint=hint),)
-        )
-    lines = "".join(f"{key} = {_quoted(value)}\n" for key, value in source.items())
-    return f"{text.rstrip()}\n\n[source]\n{lines}".lstrip()
+    text, wanted = policy, _parsed(policy, path)
+    for section in own:
+        text = _without(section, text)
+        wanted.pop(section, None)
+        if _parsed(text, path) != wanted:
+            hint = f"write it as a section of its own, [{section}], or leave it out"
+            problem = Problem(f"the lab cannot replace this {section} by its own", section, hint=hint)
+            raise ConfigInvalid(path, (problem,))
+    return "\n".join((f"{text.rstrip()}\n", *(_section(*one) for one in own.items()))).lstrip()
 
 
 def rules(policy: str, *, path: str = "droplan.toml") -> list[str]:
@@ -45,8 +47,12 @@ def _columns(allow: dict[str, Any]) -> tuple[str, ...]:
     return f"on {allow.get('on', 'all')}", f"{way} {picked}", ports, str(allow.get("interface", "private"))
 
 
-def _without_source(policy: str) -> str:
-    found = _SOURCE.search(policy)
+def _section(name: str, keys: "Mapping[str, str]") -> str:
+    return f"[{name}]\n" + "".join(f"{key} = {_quoted(value)}\n" for key, value in keys.items())
+
+
+def _without(section: str, policy: str) -> str:
+    found = re.search(rf"^\s*\[\s*{section}\s*\][^\n]*$", policy, re.MULTILINE)
     if found is None:
         return policy
     following = _HEADER.search(policy, found.end())

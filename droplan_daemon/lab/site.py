@@ -22,7 +22,7 @@ from .daemons import Daemon
 from .digitalocean import DigitalOcean
 from .limits import Limiter, Limits
 from .metadata import Metadata, by_address
-from .policy_file import with_source
+from .policy_file import with_sections
 from .scopes import FULL, LAB_TOKEN, READ_ONLY, Tokens
 from .server import LabServer
 from .talk import Service
@@ -215,8 +215,13 @@ class Site:
             "ca_file": str(self.ca_file),
             "interval": INTERVAL,
         }
+        # The machines have this machine's disk; their rules are not for its boot.
+        saved = home.folder / "iptables"
+        saved.mkdir(mode=0o700)
+        persist = {"rules_v4": saved / "rules.v4", "rules_v6": saved / "rules.v6", "ipsets": saved / "ipsets"}
+        sections = {"source": source, "persist": {key: str(path) for key, path in persist.items()}}
         config = home.folder / "droplan.toml"
-        config.write_text(with_source(self._policy, source), encoding="utf-8")
+        config.write_text(with_sections(self._policy, sections), encoding="utf-8")
 
     async def _start_daemon(self, home: Home) -> None:
         home.daemon = Daemon(home.machine, home.folder)

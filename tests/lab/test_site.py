@@ -5,6 +5,7 @@ import json
 import socket
 import ssl
 import subprocess
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable
@@ -98,6 +99,19 @@ def test_the_daemons_token_can_read_only() -> None:
         caught.value.close()
         assert 403 == caught.value.code
         assert 0o600 == (site.homes["mysql-1"].folder / "token").stat().st_mode & 0o777
+
+    staged(scene)
+
+
+def test_what_a_machine_saves_stays_in_the_lab() -> None:
+    """Its configuration names files of its own folder for each kind of rules, whatever the policy says."""
+
+    async def scene(site: Site, _: Client) -> None:
+        folder = site.homes["mysql-1"].folder
+        persist = tomllib.loads((folder / "droplan.toml").read_text())["persist"]
+        assert {"rules_v4", "rules_v6", "ipsets"} == set(persist)
+        assert {folder / "iptables"} == {Path(path).parent for path in persist.values()}
+        assert (folder / "iptables").is_dir()
 
     staged(scene)
 
@@ -286,6 +300,18 @@ def test_the_shortcut_is_the_droplan_of_its_machine(tmp_path: Path) -> None:
         shortcut = Daemon(alone, tmp_path).write_shortcut() / "droplan"
         done = subprocess.run([shortcut, "check"], capture_output=True, text=True, timeout=30, check=False)
     assert str(tmp_path / "droplan.toml") in done.stdout + done.stderr
+
+
+def test_the_shortcut_migrates_nothing(tmp_path: Path) -> None:
+    """For the machine has this machine's disk: it is refused as wrong usage, but for --dry-run."""
+    with Namespace("alone") as alone:
+        shortcut = str(Daemon(alone, tmp_path).write_shortcut() / "droplan")
+    real = subprocess.run([shortcut, "migrate"], capture_output=True, text=True, timeout=30, check=False)
+    (tmp_path / "droplan.toml").touch()
+    dry = [shortcut, "migrate", "--dry-run", "--root", str(tmp_path)]
+    tried = subprocess.run(dry, capture_output=True, text=True, timeout=30, check=False)
+    assert (2, True) == (real.returncode, "--dry-run" in real.stderr)
+    assert 0 == tried.returncode, tried.stderr
 
 
 @pytest.mark.parametrize("words", [["--config", "mine.toml"], ["--config=mine.toml"]])

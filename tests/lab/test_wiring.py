@@ -10,13 +10,16 @@ from droplan_daemon.errors import ConfigInvalid, Fatal
 from droplan_daemon.lab import wiring
 from droplan_daemon.lab.fleet_file import MOST_DROPLETS, read_fleet
 from droplan_daemon.lab.metadata import document
-from droplan_daemon.lab.policy_file import rules, with_source
+from droplan_daemon.lab.policy_file import rules, with_sections
 from droplan_daemon.lab.topology import Nic, Route
 from droplan_daemon.lab.tutorial import POLICY, ROLES, SERVERS, role, tutorial
 from droplan_daemon.lab.world import World
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "wordpress"
-SOURCE = {"url": "https://203.0.113.2", "token_file": '/tmp/a "b"\\c'}
+SECTIONS = {
+    "source": {"url": "https://203.0.113.2", "token_file": '/tmp/a "b"\\c'},
+    "persist": {"rules_v4": "/lab/rules.v4"},
+}
 
 
 def test_a_machine_has_what_the_metadata_service_tells() -> None:
@@ -145,12 +148,14 @@ def test_rules_are_lines_for_people() -> None:
         '[source]\nkind = "digitalocean"\ntoken_file = "/x"\n[public]\nmanaged = true\n',
         '[public]\nmanaged = true\n[ source ] # mine\ninterval = "30s"',
         '[[allow]]\nname = "a"\n[source]\ninterval = "30s"\n[[allow]]\nname = "b"\n',
+        '[persist]\niptables_save = "always"\n[source]\ninterval = "30s"\n[public]\nmanaged = true',
+        '[persist]\nrules_v4 = "/etc/iptables/rules.v4"',
     ],
 )
-def test_the_source_of_a_policy_is_replaced_and_nothing_else(policy: str) -> None:
-    """What a parser makes of the new file is the old one's with the lab's source."""
-    expected = {**tomllib.loads(policy), "source": SOURCE}
-    assert expected == tomllib.loads(with_source(policy, SOURCE))
+def test_the_labs_sections_of_a_policy_are_replaced_and_nothing_else(policy: str) -> None:
+    """What a parser makes of the new file is the old one's with the lab's source and files."""
+    expected = {**tomllib.loads(policy), **SECTIONS}
+    assert expected == tomllib.loads(with_sections(policy, SECTIONS))
 
 
 @pytest.mark.parametrize(
@@ -160,12 +165,14 @@ def test_the_source_of_a_policy_is_replaced_and_nothing_else(policy: str) -> Non
         'source = { interval = "30s" }',
         "[public",
         '[source]\nx = """\n[public]\n"""',
+        'persist.rules_v4 = "/x"',
+        'persist = { rules_v4 = "/x" }',
     ],
 )
 def test_a_policy_that_cannot_be_rewritten_is_refused(policy: str) -> None:
     """It is no TOML, or its source is not a section of its own: ConfigInvalid, never a wrong file."""
     with pytest.raises(ConfigInvalid) as caught:
-        with_source(policy, SOURCE, path="my.toml")
+        with_sections(policy, SECTIONS, path="my.toml")
     assert "my.toml" == caught.value.path
 
 
