@@ -136,6 +136,14 @@ HOSTILE = {
     "a rule of others, said otherwise": _FILTER
     + '-A INPUT -m comment --comment "-j droplan-x" -j ACCEPT\nCOMMIT\n',
     "a rule of others with counters": _FILTER + "[0:0] -A INPUT -j ACCEPT\nCOMMIT\n",
+    "a program for root to run": _FILTER + ":droplan-x - [0:0]\n-A droplan-x -M /tmp/evil -j RETURN\nCOMMIT\n",
+    "a program, said in full": _FILTER + ":droplan-x - [0:0]\n-A droplan-x --modprobe=/tmp/evil\nCOMMIT\n",
+    "a program, between quotes": _FILTER + ':droplan-x - [0:0]\n-A droplan-x "-M" "/tmp/evil"\nCOMMIT\n',
+    "a program, half between quotes": _FILTER + ':droplan-x - [0:0]\n-A droplan-x -"M" "/tmp/evil"\nCOMMIT\n',
+    "a program, behind a comment": _FILTER
+    + ':droplan-x - [0:0]\n-A droplan-x -m comment --comment "\\" -M /tmp/evil -j RETURN\nCOMMIT\n',
+    "a file for root to write": GOOD.replace("#: ipset\n", "#: ipset\ncreate dp-x hash:ip -file /tmp/evil\n"),
+    "a file, between quotes": GOOD.replace("#: ipset\n", '#: ipset\ncreate dp-x hash:ip "-file" /tmp/evil\n'),
     "another table": "#: ipset\n#: iptables\n*nat\n-F\nCOMMIT\n",
     "an option alone": _FILTER + "--flush\nCOMMIT\n",
     "a section that we have not": "#: ipset\n#: sh\nid\n",
