@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from tests.systemd.container import require
+from tests.systemd.container import require, sweep
 from tests.systemd.program import installed
 from tests.systemd.roots import Layer, Unavailable, ready
 from tests.systemd.server import Server
@@ -40,6 +40,7 @@ def release(request: pytest.FixtureRequest) -> str:
 def root() -> "Iterator[Callable[[Layer], tuple[Path, ...]]]":
     """Gives the folders of a layer, built at most once."""
     known: dict[str, tuple[Path, ...] | Unavailable] = {}
+    sweep()
     with ExitStack() as held:
 
         def get(layer: Layer) -> "tuple[Path, ...]":

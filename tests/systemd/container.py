@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 REBOOT = 133
 """What systemd-nspawn exits with when the container asked for a reboot (EXIT_ON_REBOOT)."""
 
+_MARK = "droplan-test"
 _TOOLS = ("systemd-nspawn", "unshare", "nsenter", "setpriv", "ip")
 _POWEROFF = signal.SIGRTMIN + 4
 _NUMBERS = count(1)
@@ -56,6 +57,15 @@ def require() -> None:
         raise Unavailable("this kernel has no overlay file system")
     if not _hierarchies():
         raise Unavailable("no control group hierarchy is mounted")
+
+
+def sweep() -> None:
+    """Remove what runs that were killed have left: folders and groups that bear a dead process's mark."""
+    for parent in (Path(tempfile.gettempdir()), *_hierarchies()):
+        for left in parent.glob(f"{_MARK}-*-*"):
+            pid = left.name.removeprefix(f"{_MARK}-").partition("-")[0]
+            if pid.isdecimal() and not Path("/proc", pid).exists():
+                _remove(left) if (left / "cgroup.procs").exists() else shutil.rmtree(left, ignore_errors=True)
 
 
 def until(
@@ -85,7 +95,7 @@ class Container:
         wire: "Callable[[Namespace], None]",
         unwire: "Callable[[], None]",
     ) -> None:
-        self.name = f"droplan-test-{os.getpid()}-{next(_NUMBERS)}"
+        self.name = f"{_MARK}-{os.getpid()}-{next(_NUMBERS)}"
         self.boots = 0
         self.network: Namespace | None = None
         self._layers = layers
@@ -149,11 +159,13 @@ class Container:
         start = ["sh", "-ec", _START, "sh", self._overlay, self._root, *map(str, self._groups), "--", *inner]
         # systemd-nspawn itself is inside, for it mounts /sys, which shows the network of who mounts it.
         enter = "nsenter", f"--net=/proc/{os.getpid()}/fd/{self.network.fd}", "--"
+        # In a process namespace of their own all of them end with its first one, and that one with us.
+        alone = "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"
         # A container boots into one hierarchy, the unified one, whatever the machine has.
         environ = {"PATH": _PATH, "EXIT_ON_REBOOT": "1", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
         with (self._folder / "console").open("ab") as console:
             self._nspawn = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "--", *enter, "unshare", "--mount", "--", *start],
+                ["setpriv", "--pdeathsig", "KILL", "--", *enter, *alone, *start],
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=console,

@@ -17,6 +17,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ _PACKAGES = (
 )
 _TOOLS = ("debootstrap", "unshare", "chroot", "apt-get")
 _BUILD_LIMIT = 900
+_STALE = 86_400
 _KEPT = 3
 """How many layers of one name are kept: the newest."""
 
@@ -101,7 +103,10 @@ def _build(layer: Layer, below: tuple[Path, ...], place: Path) -> None:
 
 
 def _prune(name: str, newest: Path) -> None:
-    """Forget old layers of this name that nobody uses."""
+    """Forget old layers of this name that nobody uses, and what builds that were killed have left."""
+    for left in newest.parent.glob(f".{name}-*"):
+        if time.time() - left.stat().st_mtime > _STALE:
+            shutil.rmtree(left, ignore_errors=True)
     digest = 1 + 16
     old = [p for p in newest.parent.glob(f"{name}-*") if p.is_dir() and len(p.name) == len(name) + digest]
     for folder in sorted(old, key=lambda p: p.stat().st_ctime, reverse=True)[_KEPT:]:
