@@ -249,6 +249,7 @@ def _source(file: File, found: Found, folder: Path) -> SourceSettings:
         interval=source.interval,
         token=found.token,
         renewal=found.renewal,
+        token_path=found.path,
         ca_file=None if source.ca_file is None else folder / source.ca_file,
         path=None if source.path is None or source.kind is not SourceKind.FILE else folder / source.path,
     )

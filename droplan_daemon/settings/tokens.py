@@ -66,13 +66,14 @@ class Token:
 class Found:
     """What a search for the token came to: at most one of `token` and `problem`, and warnings.
 
-    `renewal` says how to put another token in the place of this one.
+    `renewal` says how to put another token in the place of this one, `path` is the file that it was in.
     """
 
     token: Token | None = None
     problem: Problem | None = None
     warnings: tuple[Problem, ...] = ()
     renewal: str = ""
+    path: Path | None = None
 
 
 def find_token(environ: "Mapping[str, str]", token_file: Path | None, usual: Path = TOKEN_FILE) -> Found:
@@ -88,12 +89,12 @@ def find_token(environ: "Mapping[str, str]", token_file: Path | None, usual: Pat
         return replace(found, renewal=_RENEW_CREDENTIAL)
     if token_file is not None:
         found = _from_file(token_file, "the token file", key="source.token_file")
-        return replace(_with_warning(found, _shadowed(environ)), renewal=_renew(token_file))
+        return replace(_with_warning(found, _shadowed(environ)), renewal=_renew(token_file), path=token_file)
     if environ.get("DO_KEY"):
         return replace(_from_text(environ["DO_KEY"], "DO_KEY", key="DO_KEY"), renewal=_RENEW_VARIABLE)
     if _there(usual):
         found = _from_file(usual, f"the token file {usual}", key="source.token_file")
-        return replace(found, renewal=_renew(usual))
+        return replace(found, renewal=_renew(usual), path=usual)
     return Found(
         problem=Problem("there is no token for the DigitalOcean API", "source.token_file", hint=_WAYS)
     )

@@ -26,7 +26,8 @@ class SourceSettings:
     """How to reach the Source.
 
     `interval` is in seconds. `token` is None only for kind `file` or when none was asked for;
-    `renewal` says how to put another one in its place. `path` is set exactly when kind is `file`. Paths are
+    `renewal` says how to put another one in its place, `token_path` is the file that it was in (None: not in
+    one). `path` is set exactly when kind is `file`. Paths are
     absolute. URLs have no trailing slash.
     """
 
@@ -36,6 +37,7 @@ class SourceSettings:
     interval: float
     token: "Token | None" = None
     renewal: str = ""
+    token_path: Path | None = None
     ca_file: Path | None = None
     path: Path | None = None
 
