@@ -250,6 +250,11 @@ def migrate(args: "argparse.Namespace") -> int:
     return int(room("migrate").run(args))
 
 
+def doctor(args: "argparse.Namespace") -> int:
+    """What works against us."""
+    return int(room("doctor").run(args))
+
+
 _ROOMS = {
     "explain": "explaining",
     "matrix": "matrices",
@@ -257,6 +262,7 @@ _ROOMS = {
     "save": "saving",
     "reload": "reloading",
     "migrate": "migrating",
+    "doctor": "examining",
 }
 
 

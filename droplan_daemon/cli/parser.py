@@ -64,6 +64,7 @@ def tree(argv: "Sequence[str]") -> argparse.ArgumentParser:
     _add_asked(found, argv, "restore", "load the checkpoint: what was enforced last")
     _add_asked(found, argv, "save", "the host's iptables rules, where its distribution restores them")
     _add_asked(found, argv, "migrate", "come from the old droplan without a gap")
+    _add_asked(found, argv, "doctor", "what on this machine works against droplan, and what to do about it")
     for wordy in (once, plan):
         wordy.add_argument("--verbose", action="store_true", help="every change, to the rules too")
     for offline in (check, plan, show, peers, explain):

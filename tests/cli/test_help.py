@@ -24,6 +24,7 @@ COMMANDS = (
     "restore",
     "save",
     "migrate",
+    "doctor",
     "lab",
 )
 
