@@ -71,6 +71,9 @@ class Backend(Protocol):
     def name(self) -> str:
         """`nftables` or `iptables`."""
 
+    def fit(self, ruleset: "Ruleset") -> "Ruleset":
+        """What this kernel can hold of it: all, but for a family that this host has no rules of. Blocking."""
+
     def generation(self) -> Generation:
         """The current generation; cheap. Equal generations mean that nothing changed."""
 

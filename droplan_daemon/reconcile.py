@@ -233,6 +233,7 @@ class Cycle:
         mine = effective(self.policy, evidence.scene)
         if self.kernels:
             self.backend = await asyncio.to_thread(self.kernels.choose, mine.firewall)
+        desired = await asyncio.to_thread(self.backend.fit, desired)
         observation = await asyncio.to_thread(self.backend.observe)
         if evidence.hold_removals:
             kept = self.keeping.kept if self.keeping else None
@@ -296,7 +297,7 @@ def put(backend: "Backend", desired: "Ruleset | None") -> "Plan":
 
     Raises CommitConflict when others keep committing or undoing it, CommitRejected, Fatal.
     """
-    done = None
+    done, desired = None, backend.fit(desired) if desired else None
     for _ in range(ATTEMPTS):
         observation = backend.observe()
         plan = diff(observation.ruleset, desired)

@@ -26,6 +26,10 @@ class FakeBackend:
         self._ruleset = ruleset
         self._generation = 1
 
+    def fit(self, ruleset: "Ruleset") -> "Ruleset":
+        """All of it."""
+        return ruleset
+
     def generation(self) -> Generation:
         """How many commits there were, plus one."""
         return self._generation

@@ -10,10 +10,11 @@ Laws:
 4. iptables counts no generations: ours is a digest of what is ours. A commit that changes rules looks
    again before it writes; one that changes members looks at the sets.
 
-A family that this machine has no program for (or no IPv6 at all) is left out, and said so: what was
-committed last is taken for what it holds.
+A family that this machine has no program for (or no IPv6 at all) is left out, and said so: `fit` takes it
+out of what is desired, and nothing of it is read or written, its ip sets neither.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from errno import EINVAL
 from pathlib import Path
@@ -31,8 +32,9 @@ from .ipset_shape import kernel_name, spare_name
 from .ipset_text import render as render_sets
 from .iptables_decode import decode
 from .iptables_encode import encode
+from .iptables_family import without
 from .iptables_names import BUILT_IN
-from .iptables_program import Program, family_is_on
+from .iptables_program import Program
 from .iptables_rules import UnfitError
 from .iptables_text import Saved, changes, packets, saved, whole
 
@@ -50,10 +52,14 @@ _PROGRAM = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What was there at one look; `sets` are ip sets, and `sizes` their numbers of entries."""
+    """What was there at one look; `sets` are ip sets, and `sizes` the numbers of entries of all of them.
+
+    Of a family that is left out there is no table, and its sets are `hidden`.
+    """
 
     tables: dict[Family, Saved]
     sets: dict[str, AddressSet]
+    hidden: dict[str, AddressSet]
     sizes: dict[str, int | None]
     generation: Generation
 
@@ -82,7 +88,6 @@ class IptablesBackend:
         self._alone = alone
         self.variant = variant or ""
         self._sets: IpSets | None = None
-        self._left_out: dict[Family, Saved] = {}
         self._seen: tuple[_Seen, Ruleset | None] | None = None
 
     def close(self) -> None:
@@ -91,13 +96,15 @@ class IptablesBackend:
             self._sets.close()
 
     def cautions(self) -> tuple[str, ...]:
-        """What a person should know: a family that is left out though packets of it may come."""
-        missing = [family for family in Family if not self._programs[family].present]
-        return tuple(
-            f"IPv{family.value}: there is no program of iptables for it, so it is not filtered"
-            for family in missing
-            if family is Family.IPV4 or family_is_on(family)
-        )
+        """What a person should know: a family that is left out, and what to do about it."""
+        return tuple(self._programs[family].absence for family in Family if family not in self._held())
+
+    def fit(self, ruleset: Ruleset) -> Ruleset:
+        """The same without a family that this host has no program for, or that its kernel has not."""
+        for family in Family:
+            if family not in self._held():
+                ruleset = without(ruleset, family)
+        return ruleset
 
     def generation(self) -> Generation:
         """A digest of our rules in both families and of our sets; some milliseconds."""
@@ -131,28 +138,32 @@ class IptablesBackend:
             self._become(desired, seen)
 
     def script(self, ruleset: Ruleset) -> str:
-        """The body of the boot script: sets, then the rules of each family. PURE."""
+        """The body of the boot script: sets, then the rules of each family that is not left out. PURE."""
         tables = self._tables(ruleset)
         sets = render_sets(ruleset.sets) if self._ipset else ""
-        parts = ("ipset", sets), *((_PROGRAM[family], whole(tables[family])) for family in Family)
+        rules = {name: whole(tables[family]) if family in tables else "" for family, name in _PROGRAM.items()}
+        parts = ("ipset", sets), *rules.items()
         return "".join(f"#: {name}\n{text}" for name, text in parts)
 
     def _look(self) -> _Seen:
-        tables = {family: self._read(family) for family in Family}
+        tables = {family: self._read(family) for family in self._held()}
         used = self._alone and (self._ipset or _kernel_has_sets())
         sizes = self._sizes() if used else {}
-        sets = self._ip_sets().observe() if used else {}
+        found = self._ip_sets().observe() if used else {}
+        sets = {name: one for name, one in found.items() if one.family in tables}
+        hidden = {name: one for name, one in found.items() if name not in sets}
         ours = tuple((family, *found.table.items()) for family, found in tables.items())
-        return _Seen(tables, sets, sizes, hash((ours, *sets.values())) & 0x7FFF_FFFF_FFFF_FFFF)
+        return _Seen(tables, sets, hidden, sizes, hash((ours, *sets.values())) & 0x7FFF_FFFF_FFFF_FFFF)
 
     def _sizes(self) -> dict[str, int | None]:
         return {header.name: header.count for header in self._ip_sets().headers()}
 
     def _read(self, family: Family) -> Saved:
-        program = self._programs[family]
-        if program.present or family is Family.IPV4:
-            return saved(program.save())
-        return self._left_out.get(family, Saved())
+        return saved(self._programs[family].save())
+
+    def _held(self) -> tuple[Family, ...]:
+        """The families that are not left out; without any program it is IPv4, whose absence is then told."""
+        return tuple(family for family in Family if self._programs[family].present) or (Family.IPV4,)
 
     def _ruleset(self, seen: _Seen) -> Ruleset | None:
         strangers = frozenset[str]().union(*(table.strangers for table in seen.tables.values()))
@@ -187,8 +198,8 @@ class IptablesBackend:
         self._ip_sets().prepare(seen.sets, after, rules_change=False)
 
     def _become(self, desired: Ruleset | None, seen: _Seen) -> None:
-        tables = self._tables(desired)
-        structural = any(changes(seen.tables[family], tables[family]) for family in Family)
+        tables = {family: table for family, table in self._tables(desired).items() if family in seen.tables}
+        structural = any(changes(seen.tables[family], table) for family, table in tables.items())
         if structural and self._look().generation != seen.generation:
             raise CommitConflict("the rules of iptables changed since they were read")
         if not self._ipset:
@@ -202,21 +213,21 @@ class IptablesBackend:
             self._write(seen.tables, _renamed(tables, beside))
         if beside:
             sets.settle(beside, after)
-            self._write({family: self._read(family) for family in Family}, tables)
+            self._write({family: self._read(family) for family in tables}, tables)
         if structural or beside or seen.sets.keys() - after.keys():
             sets.retire(seen.sets, after)
+        if seen.hidden and desired is None:
+            with suppress(CommitConflict):  # rules that nobody here can see may still name them
+                sets.retire(seen.hidden, {})
 
     def _write(self, before: "Mapping[Family, Saved]", after: "Mapping[Family, Table]") -> None:
-        """Both families; when the second cannot be written, the first is made what it was."""
+        """Every family; when the second cannot be written, the first is made what it was."""
         done: list[Family] = []
-        for family in Family:
-            text = changes(before[family], after[family])
-            program = self._programs[family]
-            if not program.present and family is not Family.IPV4:
-                self._left_out[family] = Saved(after[family])
-            elif text:
+        for family, table in after.items():
+            text = changes(before[family], table)
+            if text:
                 try:
-                    program.restore(text)
+                    self._programs[family].restore(text)
                 except DroplanError:
                     self._undo(done, before, after)
                     raise

@@ -39,9 +39,14 @@ if TYPE_CHECKING:
 
     Tables = Mapping[Family, Table]
 
+_NOTHING: "Table" = dict.fromkeys(BUILT_IN, ())
+
 
 def decode(tables: "Tables", sets: "Mapping[str, AddressSet]") -> "Ruleset | None":
-    """The Ruleset, whose sets are these; None: there is nothing of ours."""
+    """The Ruleset, whose sets are these; None: there is nothing of ours.
+
+    Of a family that is not among the tables nothing is known, so the Ruleset says nothing of it.
+    """
     return judged(tables, understood(tables, sets), encode)
 
 
@@ -70,9 +75,9 @@ def _differing(tables: "Tables", expected: "Tables") -> set[str]:
     """Chains that are not, in every family, what they should be."""
     return {
         name
-        for family in Family
-        for name in tables[family].keys() | expected[family].keys()
-        if tables[family].get(name) != expected[family].get(name)
+        for family in tables
+        for name in tables[family].keys() | expected.get(family, _NOTHING).keys()
+        if tables[family].get(name) != expected.get(family, _NOTHING).get(name)
     }
 
 
@@ -100,10 +105,11 @@ class _Reader:
 
     def __init__(self, tables: "Tables") -> None:
         self._tables = tables
+        self._one = next(iter(tables))  # both say the same of what is not about addresses
 
     def about(self) -> str:
         """The comment of the whole."""
-        for line in self._lines(Family.IPV4, ABOUT):
+        for line in self._lines(self._one, ABOUT):
             number, text = place_of(line)
             if not number:
                 return text
@@ -112,7 +118,7 @@ class _Reader:
     def base(self, name: str) -> "Iterator[Rule]":
         """The rules by which a base chain of the Ruleset enters the others."""
         outbound = name == OUTBOUND
-        for line in self._lines(Family.IPV4, "OUTPUT" if outbound else "INPUT"):
+        for line in self._lines(self._one, "OUTPUT" if outbound else "INPUT"):
             device = line.outbound if outbound else line.inbound
             lane = next((lane for lane in LANES if lane.main == line.target), None)
             if lane and device:
@@ -135,7 +141,7 @@ class _Reader:
 
     def _rules(self, chains: "Iterable[str]", lane: "Lane") -> "Iterator[Rule]":
         groups: dict[int, dict[Family, list[Line]]] = {}
-        for family in Family:
+        for family in self._tables:
             for chain in chains:
                 for line in self._lines(family, chain):
                     if line.target != lane.rest:
@@ -151,7 +157,7 @@ class _Reader:
 
     def _entries(self, chain: str, lane: "Lane", deeper: bool = True) -> "Iterator[PortEntry]":
         """What the chains of a protocol's ports say."""
-        for line in self._lines(Family.IPV4, chain):
+        for line in self._lines(self._one, chain):
             model = lane.model_of(line.target)
             if line.target.startswith(f"{chain}-") and deeper:
                 yield from self._entries(line.target, lane, deeper=False)

@@ -28,6 +28,7 @@ from droplan_daemon.model.ruleset import (
     Verdict,
 )
 
+from .iptables_family import left_out, without
 from .iptables_line import Line
 from .iptables_names import ABOUT, BUILT_IN, INBOUND, LANES, OUTBOUND, Form
 from .iptables_rules import DNAT, UnfitError, aimed, comment, lines, port
@@ -51,14 +52,17 @@ _GROUP = 16
 
 
 def encode(ruleset: "Ruleset") -> dict[Family, Table]:
-    """The tables of both families, naming ip sets. Raises UnfitError."""
+    """The tables of both families, or of the one that is not left out, naming ip sets. Raises UnfitError."""
     if ruleset.flags or INBOUND not in ruleset.chains:
         raise UnfitError("iptables holds only whole rulesets of droplan's own making")
     used = {INBOUND, OUTBOUND} & ruleset.chains.keys()
     used |= {name for lane in LANES if lane.model in ruleset.chains for name in _used(ruleset, lane)}
     if used != ruleset.chains.keys() | ruleset.maps.keys():
         raise UnfitError("chains or maps that iptables cannot hold")
-    return {family: _table(ruleset, family) for family in Family}
+    missing = left_out(ruleset)
+    if missing and without(ruleset, missing) != ruleset:
+        raise UnfitError("a family that is left out, and rules of it")
+    return {family: _table(ruleset, family) for family in Family if family is not missing}
 
 
 def _used(ruleset: "Ruleset", lane: "Lane") -> "Iterator[str]":

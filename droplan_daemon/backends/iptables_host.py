@@ -66,7 +66,7 @@ def dumped(variant: str, family: Family) -> str:
 
 def own_variant() -> str:
     """Which variant `iptables` is here; empty where that cannot be told."""
-    path = which("iptables-restore", path=SEARCH)
+    path = which("iptables-restore", path=SEARCH) or which("ip6tables-restore", path=SEARCH)
     name = Path(path).resolve().name if path else ""
     return next((variant for variant in VARIANTS if f"-{variant}-" in name), "")
 

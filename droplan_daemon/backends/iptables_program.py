@@ -40,6 +40,17 @@ class Program:
         """Whether there is such a program, and such a family in this kernel."""
         return _found(f"{self._base}-restore") is not None and family_is_on(self._family)
 
+    @property
+    def absence(self) -> str:
+        """Why rules of this family are not written, as a sentence for people."""
+        version = f"IPv{self._family.value}"
+        if not family_is_on(self._family):
+            return f"{version}: this kernel has none, so there are no rules for it"
+        return (
+            f"{version}: there is no {self._base}-restore, so nothing of it is filtered; install the package "
+            f"iptables whole, or set firewall.backend"
+        )
+
     def save(self) -> str:
         """The filter table, with counters. Raises KernelUnsupported, NotPermitted, CommitUnknown."""
         done = self._run("save", "-c", "-t", "filter")

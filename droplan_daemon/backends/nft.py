@@ -54,6 +54,10 @@ class NftBackend:
         """Close the socket; the table stays."""
         self._socket.close()
 
+    def fit(self, ruleset: Ruleset) -> Ruleset:
+        """All of it."""
+        return ruleset
+
     def generation(self) -> Generation:
         """The kernel's generation; 4 µs."""
         return self._socket.generation()

@@ -126,7 +126,7 @@ def _others(chosen: "Choice") -> "Iterator[NftBackend | IptablesBackend]":
 
 def _of_iptables(chosen: "Choice | None") -> "Iterator[NftBackend | IptablesBackend]":
     """The variants of iptables that hold chains of ours, but for the one that is chosen."""
-    if which("iptables-save", path=_SBIN) is None:
+    if not any(which(name, path=_SBIN) for name in ("iptables-save", "ip6tables-save")):
         return
     from droplan_daemon.backends import iptables_host
 

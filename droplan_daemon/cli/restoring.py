@@ -118,7 +118,7 @@ def _restored(recovered: "Recovered", firewall: Firewall, *, dry_run: bool) -> _
     checkpoint, kernels = recovered.checkpoint, Kernels()
     kernel = wiring.permitted_backend(firewall, kernels)
     if dry_run:
-        plan = diff(kernel.observe().ruleset, checkpoint.ruleset)
+        plan = diff(kernel.observe().ruleset, kernel.fit(checkpoint.ruleset))
     else:
         plan = reconcile.put(kernel, checkpoint.ruleset)
         kernels.leave_others()

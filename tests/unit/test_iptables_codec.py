@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from droplan_daemon.backends import iptables_plain as plain
 from droplan_daemon.backends.iptables_decode import decode
 from droplan_daemon.backends.iptables_encode import HOOKS, encode
+from droplan_daemon.backends.iptables_family import without
 from droplan_daemon.backends.iptables_line import Line, read, written
 from droplan_daemon.backends.iptables_names import ABOUT, BUILT_IN, LANES, is_ours
 from droplan_daemon.backends.iptables_rules import UnfitError, limit
@@ -63,6 +64,23 @@ def test_what_is_written_is_read(desired: Ruleset) -> None:
     """Every ruleset of the compiler is read back from its lines, over ip sets and without."""
     assert desired == decode(encode(desired), desired.sets)
     assert desired == plain.decode(plain.expand(encode(desired), desired.sets))
+
+
+@given(compiled, st.sampled_from(Family))
+def test_one_family_alone_is_read(desired: Ruleset, left_out: Family) -> None:
+    """Where the other is left out, the rest is read from what there is, and so is what differs."""
+    (kept,) = set(Family) - {left_out}
+    wanted = without(desired, left_out)
+    assert not [one for one in wanted.sets.values() if one.family is left_out]
+    for tables, read_back in (
+        (encode(wanted), lambda tables: decode(tables, wanted.sets)),
+        (plain.expand(encode(wanted), wanted.sets), plain.decode),
+    ):
+        table = {kept: tables[kept]}
+        assert tables.keys() == table.keys()
+        assert wanted == read_back(table)
+        spoilt = {kept: {**table[kept], "droplan-peers": (*table[kept].get("droplan-peers", ()), None)}}
+        assert wanted != read_back(spoilt)
 
 
 @given(compiled)
