@@ -5,14 +5,17 @@ Laws:
    the Policy asks about, is no ground for any change.
 2. A Droplet whose entry could not be read this time is not gone: what is known of it stays.
    When nothing is known, nobody is removed until the entry can be read again.
+3. An interface that this Droplet's own Policy manages, and that should be there, must be found: rules
+   for a name that nothing carries would guard nothing. One that it does not manage concerns nobody.
 """
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .errors import Refusal
+from .errors import HostUnknown, Refusal
 from .model.ruleset import SetKind
 from .policy.demands import require
+from .policy.effective import effective
 from .policy.members import capacity
 from .policy.peers import peer_droplets
 from .policy.scene import scene
@@ -39,7 +42,7 @@ class Evidence:
 
 
 def examine(policy: "Policy", fleet: "Fleet", host: "Host", previous: "Fleet | None") -> Evidence:
-    """The evidence that this Fleet gives; Refusal when it gives none.
+    """The evidence that this Fleet gives; Refusal or HostUnknown when it gives none.
 
     `previous` is the last Fleet that was acted on, None after a start.
     """
@@ -53,6 +56,10 @@ def examine(policy: "Policy", fleet: "Fleet", host: "Host", previous: "Fleet | N
         )
     view = scene(carried, own, peer_droplets(policy.peers, carried, own))
     require(policy, carried, host, view)
+    mine = effective(policy, view)
+    for lost in host.lost:
+        if mine.on(lost.kind).managed:
+            raise HostUnknown(lost.message, reason=lost.reason)
     return Evidence(carried, own, view, hold_removals=unknown)
 
 

@@ -22,12 +22,11 @@ from droplan_daemon.clock import SystemClock
 from droplan_daemon.daemon import Parts
 from droplan_daemon.errors import HostUnknown, Misused, StoreFailed
 from droplan_daemon.keeping import Keeping
-from droplan_daemon.model.fleet import InterfaceKind
 from droplan_daemon.model.host import Host
 from droplan_daemon.model.policy import Firewall
 from droplan_daemon.policy.peers import peer_droplets
 from droplan_daemon.policy.scene import scene
-from droplan_daemon.policy.uses import may_be_managed, needs_networks
+from droplan_daemon.policy.uses import needs_networks
 from droplan_daemon.policy.warnings import everywhere, warnings
 from droplan_daemon.reconcile import Cycle
 from droplan_daemon.safety import unread
@@ -200,7 +199,6 @@ def _finder(settings: Settings) -> "DropletFinder":
         metadata=Metadata(url, now=CLOCK.now) if url else None,
         links=read_links,
         remembered=store(settings).recall(),
-        needed=[kind for kind in InterfaceKind if may_be_managed(settings.policy, kind)],
     )
 
 

@@ -4,7 +4,7 @@ Law: an interface is known by its MAC or by its addresses, never by its name or 
 address range: a reserved IP's anchor lies in 10.0.0.0/8 on the *public* interface.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .fleet import InterfaceKind
@@ -23,18 +23,33 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """An interface that should be there and was not found: why, for programs and for people."""
+
+    kind: InterfaceKind
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """Which Droplet we are, and which interface is which (None: there is none of that kind).
 
     `learned` says how we know: `metadata`, `addresses` (matched against the Fleet), `state`
-    (remembered from an earlier start) or `given` (named on the command line).
+    (remembered from an earlier start) or `given` (named on the command line). `lost` is of the
+    moment, and no part of who we are.
     """
 
     droplet_id: int
     private: str | None = None
     public: str | None = None
     learned: str = "given"
+    lost: tuple[Lost, ...] = field(default=(), compare=False)
 
     def interface(self, kind: InterfaceKind) -> str | None:
         """The name of the interface of this kind."""
         return self.private if kind is InterfaceKind.PRIVATE else self.public
+
+    def should_have(self, kind: InterfaceKind) -> bool:
+        """Whether there is an interface of this kind, found or not."""
+        return self.interface(kind) is not None or any(lost.kind is kind for lost in self.lost)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def require(policy: "Policy", fleet: "Fleet", host: "Host", scene: "Scene") -> None:
     """Refusal (`tags_hidden`, `vpcs_hidden`, …) when the Fleet hides what this Host must know."""
     asked = _Asked(fleet, scene.own)
-    if any(host.interface(kind) and may_be_managed(policy, kind) for kind in InterfaceKind):
+    if any(host.should_have(kind) and may_be_managed(policy, kind) for kind in InterfaceKind):
         for use in uses(policy):
             if use.part is Part.ON:
                 asked.by(use)

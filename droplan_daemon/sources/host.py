@@ -4,22 +4,20 @@ Laws:
 1. Metadata knows best and are asked first; a different id there beats whatever is remembered.
 2. Where they are silent, the Fleet's one Droplet whose addresses are on this machine's links is
    us; else we are who we were.
-3. An interface is found by its MAC or by its addresses. A *needed* one that should be there and
-   is not is HostUnknown: rules for a name that nothing carries would guard nothing. Another one
-   is None then, for it concerns nobody.
+3. An interface is found by its MAC or by its addresses. One that should be there and is not is
+   `lost`, and told why: whether that matters, the Policy of this Droplet says (see `safety`).
 4. What was kept on a disk is of this machine if metadata, or else what is remembered, name the same
    Droplet, and no interface that is there has another MAC than it had: a Droplet cloned from a
    snapshot has the disk of another.
 """
 
 import asyncio
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from droplan_daemon.errors import HostUnknown, SourceUnavailable
 from droplan_daemon.model.fleet import InterfaceKind
-from droplan_daemon.model.host import Host
+from droplan_daemon.model.host import Host, Lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -36,8 +34,7 @@ KINDS = (InterfaceKind.PRIVATE, InterfaceKind.PUBLIC)
 class DropletFinder:
     """A HostFinder. `metadata` None: never ask; `links` blocks and gives this machine's links.
 
-    `remembered` is the Host of an earlier start; what is found later takes its place. `needed`
-    are the kinds of interfaces that must be found if this Droplet has them.
+    `remembered` is the Host of an earlier start; what is found later takes its place.
     """
 
     def __init__(
@@ -46,19 +43,17 @@ class DropletFinder:
         metadata: "Metadata | None",
         links: "Callable[[], tuple[Link, ...]]",
         remembered: Host | None = None,
-        needed: "Collection[InterfaceKind]" = KINDS,
     ) -> None:
         self._metadata = metadata
         self._links = links
         self._remembered = remembered
-        self._needed = needed
 
     async def locate(self, fleet: "Fleet") -> Host:
         """The Host. Raises HostUnknown."""
         links = await asyncio.to_thread(self._links)
         identity = await self._identity()
         if identity:
-            host = by_identity(identity, links, self._needed)
+            host = _with_lost(lambda needed: by_identity(identity, links, needed))
         else:
             host = self._without_metadata(fleet, links)
         self._remembered = host
@@ -84,8 +79,8 @@ class DropletFinder:
         _same_cards(checkpoint, links)
         host = checkpoint.host
         if identity:
-            with suppress(HostUnknown):
-                host = by_identity(identity, links, self._needed)
+            found = _with_lost(lambda needed: by_identity(identity, links, needed))
+            host = _completed(found, checkpoint.host)
         self._remembered = host
         return replace(host, learned="metadata" if identity else "state")
 
@@ -101,12 +96,35 @@ class DropletFinder:
             return None
 
     def _without_metadata(self, fleet: "Fleet", links: "Sequence[Link]") -> Host:
+        before = self._remembered
         try:
-            return by_addresses(fleet, links, self._needed)
+            host = _with_lost(lambda needed: by_addresses(fleet, links, needed))
         except HostUnknown:
-            if self._remembered is None:
+            if before is None:
                 raise
-            return by_memory(self._remembered, links, self._needed)
+            return _with_lost(lambda needed: by_memory(before, links, needed))
+        if host.lost and before and before.droplet_id == host.droplet_id:
+            return _completed(host, by_memory(before, links, ()))
+        return host
+
+
+def _with_lost(find: "Callable[[Collection[InterfaceKind]], Host]") -> Host:
+    """What `find` gives when it needs no interface, and why it fails for each that it would need."""
+    lost = []
+    for kind in KINDS:
+        try:
+            find((kind,))
+        except HostUnknown as error:
+            lost.append(Lost(kind, error.reason, str(error)))
+    return replace(find(()), lost=tuple(lost))
+
+
+def _completed(host: Host, before: Host) -> Host:
+    """The Host, and in place of what is lost the names that it had."""
+    lost = {lost.kind for lost in host.lost}
+    private, public = (before.interface(kind) if kind in lost else host.interface(kind) for kind in KINDS)
+    still = tuple(lost for lost in host.lost if before.interface(lost.kind) is None)
+    return replace(host, private=private, public=public, lost=still)
 
 
 def _same_cards(checkpoint: "Checkpoint", links: "Sequence[Link]") -> None:

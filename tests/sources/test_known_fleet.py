@@ -140,7 +140,7 @@ OURS = [
         None,
         Host(7, "ens4", None, "metadata"),
     ),
-    ("metadata know us, no interface yet", 7, (), None, Host(7, "eth1", "eth0", "metadata")),
+    ("metadata know us, no interface yet", 7, (), None, Host(7, "eth1", None, "metadata")),
     ("metadata are silent", None, HERE, None, Host(7, "eth1", "eth0", "state")),
     ("metadata are silent, no interface yet", None, (), None, Host(7, "eth1", "eth0", "state")),
     ("metadata are silent, but we remember", None, HERE, Host(7), Host(7, "eth1", "eth0", "state")),
