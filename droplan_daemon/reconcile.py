@@ -99,7 +99,8 @@ class Unchanged:
 class Committed:
     """The Plan was carried out, and read back; `unsaved` is what the disk does not hold of it.
 
-    `seconds` are those that the kernel took to commit, 0.0 without a clock.
+    `seconds` are those that the kernel took to commit, 0.0 without a clock. `moved`: the rules were
+    held by another Backend before.
     """
 
     world: World
@@ -107,6 +108,11 @@ class Committed:
     plan: "Plan"
     unsaved: "tuple[Unsaved, ...]" = ()
     seconds: float = 0.0
+    moved: bool = False
+
+    def repairs(self, before: World | None) -> bool:
+        """Whether what held in the World before had to be written again: somebody else had changed it."""
+        return before is not None and before.desired == self.world.desired and not self.moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +138,7 @@ class Cycle:
 
     Without `keeping` nothing is kept. With `kernels` the `backend` is what the Droplet's own Policy asks
     for, chosen anew in each cycle; what others hold goes when it has been read back. `recallable`: what
-    another Cycle learned says enough for this Policy.
+    another Cycle learned says enough for this Policy. `holder` is what was read back last.
     """
 
     policy: "Policy"
@@ -144,6 +150,7 @@ class Cycle:
     kernels: "Kernels | None" = None
     recallable: bool = False
     clock: "Clock | None" = None
+    holder: "Backend | None" = None
 
     async def run(self) -> Outcome:
         """One cycle. Raises Fatal alone; everything else is an Outcome."""
@@ -167,7 +174,7 @@ class Cycle:
 
     def inherit(self, other: "Cycle") -> None:
         """Know what a Cycle of another configuration knew."""
-        self.previous = other.previous
+        self.previous, self.holder = other.previous, other.holder
         self.recallable = needs_networks(other.policy) or not needs_networks(self.policy)
         if self.keeping and other.keeping:
             self.keeping.inherit(other.keeping)
@@ -179,7 +186,7 @@ class Cycle:
             return Refused(error)
         except Retry as error:
             return Failed(error)
-        self.previous = outcome.world.fleet
+        self.previous, self.holder = outcome.world.fleet, self.backend
         if self.kernels:
             await asyncio.to_thread(self.kernels.leave_others)
         return await self._kept(outcome)
@@ -265,7 +272,8 @@ class Cycle:
         with suppress(CommitUnknown):  # a lost answer says nothing; what is read back does
             await asyncio.to_thread(self.backend.commit, plan, before.generation)
         seconds = self._moment() - begun
-        return Committed(world, await self._verified(world), plan, seconds=seconds)
+        moved = self.holder is not None and self.holder is not self.backend
+        return Committed(world, await self._verified(world), plan, seconds=seconds, moved=moved)
 
     def _moment(self) -> float:
         return self.clock.monotonic() if self.clock else 0.0

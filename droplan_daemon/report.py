@@ -180,10 +180,14 @@ def unsaved(outcome: Good) -> "Iterator[Event]":
 def changes(before: World | None, outcome: Committed) -> Event:
     """That rules or members were written; which, is in `droplan plan` and the debug log.
 
-    Where the same Ruleset as before had to be written again, somebody else had changed it.
+    Where the same Ruleset as before had to be written again, somebody else had changed it, or it went to
+    another Backend.
     """
     count = len(outcome.plan.changes)
-    if before is not None and before.desired == outcome.world.desired:
+    if outcome.moved:
+        message = f"the rules are now by {outcome.world.backend}; what held them before lets go of them"
+        return "info", "backend.moved", {"changes": count, "message": message}
+    if outcome.repairs(before):
         message = "somebody else had changed droplan's table; it is again as it should be"
         return "warning", "ruleset.repaired", {"changes": count, "message": message}
     return "debug", "ruleset.committed", {"changes": count, "plan": str(outcome.plan)}

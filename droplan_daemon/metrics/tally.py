@@ -73,14 +73,13 @@ def _polled(tally: Tally, outcome: "Outcome", now: float) -> Tally:
 
 
 def _committed(tally: Tally, outcome: Committed, before: "World | None") -> Tally:
-    repaired = before is not None and before.desired == outcome.world.desired
     bucket = sum(outcome.seconds > bound for bound in BUCKETS)
     return replace(
         tally,
         commits=tally.commits + 1,
         commit_seconds=tally.commit_seconds + outcome.seconds,
         buckets=tuple(count + (number == bucket) for number, count in enumerate(tally.buckets)),
-        repairs=tally.repairs + repaired,
+        repairs=tally.repairs + outcome.repairs(before),
     )
 
 

@@ -1,5 +1,6 @@
 """What is added up."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hypothesis import given
@@ -46,10 +47,11 @@ def test_commits_go_into_the_bucket_of_their_time() -> None:
 
 
 def test_a_repair_is_the_same_ruleset_written_again() -> None:
-    """A first commit is none, nor is one of another fleet."""
+    """A first commit is none, nor is one of another fleet, nor a move to another backend."""
     assert 0 == counted(Tally(), FIRST, None, 1.0).repairs
     assert 1 == counted(Tally(), FIRST, FIRST.world, 1.0).repairs
     assert 0 == counted(Tally(), FIRST, committed(policy=Policy(denied_log=None)).world, 1.0).repairs
+    assert 0 == counted(Tally(), replace(FIRST, moved=True), FIRST.world, 1.0).repairs
 
 
 def test_reloads_are_counted_by_result() -> None:

@@ -310,6 +310,18 @@ def test_many_members_are_counted(desk: Desk) -> None:
     assert 100 == desk.entry("peer.joined")["peers"]
 
 
+def test_rules_that_move_to_another_backend_are_no_repair(desk: Desk) -> None:
+    """The same ruleset in another kernel is told as that, also after a reload; another round says nothing."""
+    desk.good()
+    before = desk.bench.cycle
+    desk.bench = Bench([THREE], policy=desk.bench.policy)
+    desk.bench.cycle.inherit(before)
+    desk.good()
+    desk.good()
+    moved = [entry["log_level"] for entry in desk.log.entries if entry["event"] == "backend.moved"]
+    assert (["info"], False) == (moved, "ruleset.repaired" in desk.events)
+
+
 def test_a_ruleset_that_somebody_changed_is_told(desk: Desk) -> None:
     """Writing again what was there already is a repair; writing what is new is none."""
     desk.good()
