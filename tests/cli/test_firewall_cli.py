@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.daemon.machine import until
+from tests.kernel import absent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,3 +60,26 @@ def test_once_moves_over_and_flush_removes_all(machine: "Machine") -> None:
     removed = machine.droplan("flush").stdout
     assert "removed: droplan's chains in iptables, and its ip sets" in removed
     assert "droplan" not in machine.namespace.run("iptables-save")
+
+
+@pytest.mark.kernel
+def test_a_family_without_programs_is_said_once(machine: "Machine", tmp_path: "Path") -> None:
+    """`once`, `plan`, status and the journal caution of it; a second process has nothing to write."""
+    place = tmp_path / "programs"
+    place.mkdir()
+    machine.namespace.call(absent.programs, place, "ip6tables")
+    machine.write('[firewall]\nbackend = "iptables"')
+    assert "committed and read back" in machine.droplan("once").stdout
+    before = machine.namespace.run("nft", "-j", "list", "ruleset")
+    assert "nothing to change" in machine.droplan("once").stdout
+    plan = machine.droplan("plan")
+    assert "nothing to change" in plan.stdout
+    assert 1 == (plan.stdout + plan.stderr).count("IPv6: there is no ip6tables-restore")
+    daemon = machine.start()
+    daemon.ready()
+    cycles = len(daemon.told("STATUS"))
+    until(lambda: len(daemon.told("STATUS")) > cycles + 3, what="more cycles")
+    assert 1 == sum("there is no ip6tables-restore" in line for line in daemon.log), daemon.log
+    assert "there is no ip6tables-restore" in machine.droplan("status").stdout
+    assert 0 == daemon.end(signal.SIGTERM)
+    assert before.count('"rule"') == machine.namespace.run("nft", "-j", "list", "ruleset").count('"rule"')
