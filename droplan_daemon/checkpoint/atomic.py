@@ -71,7 +71,12 @@ def read_whole(path: "Path") -> bytes:
     """The bytes of a regular file of bounded size. Raises StoreFailed (ENOENT when there is none)."""
     with _translated(path, "read"):
         # Non-blocking, since a named pipe in its place would wait for a writer for ever.
-        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise OSError(errno.ELOOP, "it is a symbolic link, which is not followed") from error
+            raise
         with os.fdopen(number, "rb") as file:
             found = os.fstat(number)
             if not stat.S_ISREG(found.st_mode):

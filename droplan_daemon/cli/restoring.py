@@ -60,7 +60,8 @@ def run(args: "argparse.Namespace") -> int:
         recovered = _recovered(files)
         asyncio.run(recognised(recovered.checkpoint, files))
     except (StoreFailed, HostUnknown) as error:
-        raise type(error)(f"{error}; {_standing()}", reason=error.reason) from error
+        message = f"{error}; {_standing()}; the daemon makes a new one: systemctl start droplan"
+        raise type(error)(message, reason=error.reason) from error
     done = _restored(recovered, _firewall(recovered.checkpoint, args), dry_run=args.dry_run)
     if args.json:
         output.document(_plain(done))
@@ -91,7 +92,7 @@ def _recovered(files: StateFiles) -> "Recovered":
         if error.errno in {errno.EACCES, errno.EPERM}:
             raise NotPermitted(f"{error}; run this as root") from error
         if error.reason == "missing":
-            raise StoreFailed("there is no checkpoint: nothing was enforced yet", reason="missing") from error
+            raise StoreFailed("there is no checkpoint in the state folder", reason="missing") from error
         raise
 
 
@@ -141,13 +142,13 @@ def _held(ruleset: "Ruleset | None") -> str:
         return "nothing of droplan's is enforced"
     if ruleset.comment.startswith(_CLOSED):
         return "the private interface is closed meanwhile"
-    return "what droplan enforced before still stands"
+    return "droplan's rules in the kernel stand as they are"
 
 
 def _tell(done: _Done) -> None:
     checkpoint = done.recovered.checkpoint
     for error in done.recovered.rejected:
-        output.note(f"{escape(str(error))}: the generation before it is used")
+        output.note(f"{escape(str(error))}; the generation before it is used")
     when = "of unknown age" if done.age is None else f"of {span(done.age)} ago"
     size = len(checkpoint.fleet.droplets)
     what = (

@@ -126,15 +126,17 @@ def test_with_nothing_usable_it_says_what_stands(before: "Machine") -> None:
     assert (1, "", True) == (
         done.returncode,
         done.stdout,
-        done.stderr.endswith("; nothing of droplan's is enforced\n"),
+        done.stderr.endswith(
+            "; nothing of droplan's is enforced; the daemon makes a new one: systemctl start droplan\n"
+        ),
     )
     (before.folder / "state" / "checkpoint.json").unlink()
     done = before.droplan("restore")
-    assert "there is no checkpoint: nothing was enforced yet; nothing of droplan's is enforced" in done.stderr
+    assert "there is no checkpoint in the state folder; nothing of droplan's is enforced; " in done.stderr
     before.protect()
     told = json.loads(before.droplan("restore", "--json").stdout)
     assert (False, "missing") == (told["ok"], told["reason"])
-    assert told["message"].endswith("; what droplan enforced before still stands")
+    assert "; droplan's rules in the kernel stand as they are; " in told["message"]
 
 
 def test_a_clone_does_not_restore_what_its_origin_had(before: "Machine") -> None:

@@ -327,6 +327,8 @@ def test_a_named_pipe_is_not_waited_for(files: StateFiles, host_file: Path) -> N
     host_file.unlink()
     host_file.symlink_to(host_file)
     assert files.recall() is None
+    with pytest.raises(StoreFailed, match="it is a symbolic link, which is not followed"):
+        read_whole(host_file)
     with contextlib.suppress(StoreFailed):
         read_whole(host_file.parent)
 
