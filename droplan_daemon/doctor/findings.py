@@ -34,8 +34,7 @@ def findings(facts: "Facts", *, uid: int = 0) -> tuple[Finding, ...]:
         _of(facts.old, machine.old),
         _of(facts.saved, service.saved),
         _of(facts.state, lambda seen: service.state(seen, uid=uid)),
-        _of(facts.units, service.units),
-        _daemon(facts),
+        _running(facts),
         map(_unlooked, facts.unlooked),
     )
     return worst_first(dict.fromkeys(told))
@@ -49,6 +48,15 @@ def worst_first(told: "Iterable[Finding]") -> tuple[Finding, ...]:
 def is_wrong(told: "Iterable[Finding]") -> bool:
     """Whether anything is to be done."""
     return any(finding.severity in WRONG for finding in told)
+
+
+def _running(facts: "Facts") -> Iterator[Finding]:
+    """What systemd and the daemon say; that nothing runs is said once."""
+    spoken = set()
+    for finding in chain(_of(facts.units, service.units), _daemon(facts)):
+        if finding.id != "service.down" or finding.id not in spoken:
+            yield finding
+        spoken.add(finding.id)
 
 
 def _daemon(facts: "Facts") -> Iterator[Finding]:
