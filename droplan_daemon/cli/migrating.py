@@ -5,18 +5,21 @@ import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from socket import if_nameindex
 from typing import TYPE_CHECKING, Any
 
 from droplan_daemon import reconcile
-from droplan_daemon.errors import ConfigInvalid, NotPermitted, Problem, StoreFailed
+from droplan_daemon.errors import ConfigInvalid, NotPermitted, Problem, Refusal, StoreFailed
 from droplan_daemon.migrate import chains
 from droplan_daemon.migrate.carrying import Hands, carry_out, variants
 from droplan_daemon.migrate.planning import BESIDE, CONFIG, Commit, difference, leading, migration
 from droplan_daemon.migrate.search import search
 from droplan_daemon.model.addresses import format_address
-from droplan_daemon.model.policy import Firewall
+from droplan_daemon.model.fleet import InterfaceKind
+from droplan_daemon.model.policy import Firewall, Mode
 from droplan_daemon.persist import files
 from droplan_daemon.plaintext import escape, mask
+from droplan_daemon.policy.compile import managed_interface
 from droplan_daemon.reconcile import Failed, Refused
 from droplan_daemon.settings import environment, load
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from droplan_daemon.effects import Backend
+    from droplan_daemon.migrate.chains import Leftovers
     from droplan_daemon.migrate.finding import Found
     from droplan_daemon.migrate.planning import Migration, Step
     from droplan_daemon.model.addresses import Address
@@ -99,12 +103,11 @@ def here(machine: Machine, found: "Found", *, as_json: bool, dry_run: bool) -> "
     told.before()
     if planned and not dry_run:
         _require_token(machine, planned, found)
-        peers = frozenset[bytes]().union(*(one.peers for one in left.values()))
         config = machine.at(machine.config)
         hands = Hands(
             machine.root,
             installed,
-            commit=lambda: _commit(config, kernel, peers, told),
+            commit=lambda: _commit(config, kernel, tuple(left.values()), told),
             save=lambda: _save(config, kernel, told),
         )
         carry_out(planned, hands, told.tell)
@@ -141,7 +144,7 @@ def _require_token(machine: Machine, planned: "Migration", found: "Found") -> No
 
 
 def _commit(
-    config: Path, kernel: "Backend", peers: "frozenset[Address]", told: "_Report"
+    config: Path, kernel: "Backend", left: "tuple[Leftovers, ...]", told: "_Report"
 ) -> "Callable[[], None]":
     """One cycle with this configuration; what takes it back. Raises whatever keeps it from ending well."""
     parts = wiring.parts(load(config), kernel)
@@ -158,13 +161,33 @@ def _commit(
     outcome = asyncio.run(cycle())
     if isinstance(outcome, Failed | Refused):
         raise outcome.error
-    told.lost(peers, outcome.world)
 
     def back() -> None:
         if fresh:
             reconcile.flush(kernel)
 
+    try:
+        _require_guard(left, outcome.world, config)
+    except Refusal:
+        back()
+        raise
+    told.lost(frozenset[bytes]().union(*(one.peers for one in left)), outcome.world)
     return back
+
+
+def _require_guard(left: "tuple[Leftovers, ...]", world: "World", config: Path) -> None:
+    """Raises Refusal where the old chains shut out strangers by an interface, and the new rules would not."""
+    before = frozenset[str]().union(*(one.guarded for one in left)) & {name for _, name in if_nameindex()}
+    now = {managed_interface(world.policy, world.host, kind) for kind in InterfaceKind}
+    open_to_all = sorted(before - now if world.policy.mode is Mode.ENFORCE else before)
+    if open_to_all:
+        names = ", ".join(open_to_all)
+        message = (
+            f"the old chains keep strangers out by {names}, and the new configuration would let them in: "
+            f"set `managed = true` for that interface in {config} and leave `mode` at enforce, "
+            f"or remove the old rules of {names} yourself"
+        )
+        raise Refusal(message, reason="unguarded")
 
 
 def _save(config: Path, kernel: "Backend", told: "_Report") -> None:

@@ -34,6 +34,7 @@ _IN_FORWARD = re.compile(r"-A FORWARD (?:-i (\S+) )?-j (\S+)")
 _STATES = r"(?:RELATED,ESTABLISHED|ESTABLISHED,RELATED)"
 _REPLIES = r"-A {hook} -i {link} -m (?:conntrack --ctstate|state --state) " + _STATES + " -j ACCEPT"
 _DROP = r"-A {hook} -i {link} -j DROP"
+_GUARD = re.compile(_DROP.format(hook="INPUT", link=r"(\S+)"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,16 @@ class Leftovers:
 
     def __bool__(self) -> bool:
         return bool(self.chains)
+
+    @property
+    def guarded(self) -> frozenset[str]:
+        """The interfaces by which its rules keep strangers out."""
+        return frozenset(found[1] for rule in self.rules if (found := _GUARD.fullmatch(rule)))
+
+    @property
+    def public(self) -> bool:
+        """Whether they are, among others, those of PUBLIC=true."""
+        return any(name.endswith(NAMES[1]) for name in self.chains)
 
 
 @dataclass(slots=True)

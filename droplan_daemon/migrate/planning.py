@@ -10,7 +10,7 @@ Laws:
 import difflib
 import json
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from .chains import Leftovers
 from .finding import Told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from droplan_daemon.settings import Token
 
@@ -199,17 +199,19 @@ def migration(
     configuration names the token's file, when that is not where it is written.
     """
     old = {variant: left for variant, left in kernel.items() if left}
+    told = _as_enforced(leading(found), (*old.values(), *(left for _, left in found.rules)))
     if not (found.told or found.crontabs or found.units or found.containers or found.rules or old):
         return Migration(cautions=tuple(_doubts(kernel)))
     steps = (
         *_token(found, config),
-        *_config(found, config, token_file or config.with_name(BESIDE)),
+        *_config(found, told, config, token_file or config.with_name(BESIDE)),
         *_stopping(found),
         *(CleanRules(path, left) for path, left in found.rules),
         *(_kernel(old, backend) if backend else ()),
     )
     done = all(isinstance(step, Commit) for step in steps)  # only what a daemon does in any case
-    cautions = (*_cautions(found, config), *_doubts(kernel))
+    unsaid = (_UNSAID,) if told.public and not leading(found).public else ()
+    cautions = (*_cautions(found, config), *unsaid, *_doubts(kernel))
     return Migration(() if done else steps, cautions, tuple(dict.fromkeys(_sources(found, old))))
 
 
@@ -225,8 +227,13 @@ def _token(found: "Found", config: Path) -> "Iterator[Step]":
         yield WriteToken(config.with_name(BESIDE), token)
 
 
-def _config(found: "Found", config: Path, token_file: Path) -> "Iterator[Step]":
-    text = configuration(leading(found), token_file)
+def _as_enforced(told: Told, left: "Iterable[Leftovers]") -> Told:
+    """Its chains guard the public interface, whoever forgot to say so: that must not end with them."""
+    return replace(told, public=told.public or any(one.public for one in left))
+
+
+def _config(found: "Found", told: Told, config: Path, token_file: Path) -> "Iterator[Step]":
+    text = configuration(told, token_file)
     if found.config is None or _says_less(found.config, text):
         yield WriteConfig(config, text, replaces=found.config is not None)
 
@@ -280,6 +287,10 @@ def configuration(told: Told, token_file: Path) -> str:
 
 
 _DAY = 86_400
+_UNSAID = (
+    "the old chains guard the public interface, as with PUBLIC=true, though nothing says so any more: "
+    "that is kept"
+)
 
 
 def difference(found: "Found", config: Path = CONFIG) -> str:

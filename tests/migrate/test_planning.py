@@ -27,7 +27,7 @@ from droplan_daemon.migrate.planning import (
     migration,
 )
 from droplan_daemon.migrate.search import search
-from tests.migrate.dumps import PRIVATE, dump, members
+from tests.migrate.dumps import PRIVATE, PUBLIC, dump, members
 from tests.migrate.machines import CRON, KEY, put, tutorial
 
 if TYPE_CHECKING:
@@ -214,6 +214,20 @@ def test_leftovers_alone_are_migrated(tmp_path: Path) -> None:
     assert any(
         "no token" in text for text in planned(tmp_path, {"iptables-legacy": OLD}, "nftables").cautions
     )
+
+
+def test_what_the_chains_guard_stays_guarded(tmp_path: Path) -> None:
+    """Chains of PUBLIC=true, in the kernel or in a file of rules, are migrated as that, whatever cron says."""
+    both = dump(*PRIVATE, *PUBLIC, *members(), chains=("droplan-peers", "droplan-peers-public"))
+    left = chains.leftovers(both)
+    assert {"eth0", "eth1"} == left.guarded
+    tutorial(tmp_path)
+    found = planned(tmp_path, {"iptables-nft": left}, "nftables")
+    assert {"managed": True, "allow_peers": True} == config(found)["public"]
+    assert any("guard the public interface" in text for text in found.cautions)
+    assert "public" not in config(planned(tmp_path, {"iptables-nft": OLD}, "nftables"))
+    put(tmp_path, "/etc/iptables/rules.v4", both)
+    assert "public" in config(planned(tmp_path))
 
 
 def test_a_machine_without_the_old_program_has_nothing_to_do(tmp_path: Path) -> None:

@@ -300,6 +300,36 @@ def test_strange_chains_are_left_alone_and_said(old: Old) -> None:
     assert old.machine.addresses(*PEERS) == old.machine.peers
 
 
+PUBLIC_TOO = (
+    ":droplan-peers-public -",
+    "-A INPUT -i eth0 -j droplan-peers-public",
+    "-A INPUT -i eth0 -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+    "-A INPUT -i eth0 -j DROP",
+)
+
+
+def test_no_interface_is_opened_to_strangers(old: Old) -> None:
+    """A configuration without an interface that the old chains guard is refused, and all is as before."""
+    old.load(*PUBLIC_TOO)
+    old.configure()
+    before = old.files(), old.rules
+    done = old.migrate()
+    assert 1 == done.returncode
+    assert "the old chains keep strangers out by eth0" in done.stderr
+    assert before == (old.files(), old.rules)
+    assert old.machine.observe().ruleset is None
+
+
+def test_old_rules_of_an_interface_that_is_managed_go(old: Old) -> None:
+    """Once the new configuration manages it, the old chains of the public interface go like the others."""
+    old.load(*PUBLIC_TOO)
+    old.configure("[public]\nmanaged = true")
+    done = old.migrate()
+    assert 0 == done.returncode, done.stderr
+    assert "droplan-peers" not in old.rules
+    assert "-j DROP" not in old.rules.replace("--dport 2222 -j DROP", "")
+
+
 def test_a_peer_that_only_the_old_list_had_is_said(old: Old) -> None:
     """Whom the old chain let in and the new rules do not is named, this Droplet itself aside."""
     old.load("-A droplan-peers -s 10.10.0.77/32 -j ACCEPT")
