@@ -8,7 +8,7 @@ from droplan_daemon.persist.keeper import Result
 from droplan_daemon.plaintext import escape
 
 from . import output, wiring
-from .keeping import keeper
+from .keeping import keeper, unrestored
 
 if TYPE_CHECKING:
     import argparse
@@ -51,6 +51,8 @@ def run(args: "argparse.Namespace") -> int:
         print(_line(saved, dry_run=args.dry_run))
         if saved.note:
             output.note(escape(saved.note))
+    if why := unrestored(settings.persist):
+        output.note(why)
     return 0 if well else 1
 
 

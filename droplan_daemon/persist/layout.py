@@ -28,7 +28,10 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Its files, and for each the signs of what restores it: one of them is there, and it will be."""
+    """Its files, and for each the signs of what restores it: one of them is there, and it will be.
+
+    `packages` restore rules and sets.
+    """
 
     name: str
     files: Layout
@@ -36,6 +39,7 @@ class Distribution:
     v6: tuple[Path, ...]
     sets: tuple[Path, ...]
     own: tuple[Path, ...]
+    packages: tuple[str, str]
 
     @property
     def signs(self) -> tuple[Path, ...]:
@@ -53,6 +57,7 @@ DEBIAN = Distribution(
     v6=(_PLUGINS / "25-ip6tables",),
     sets=(_PLUGINS / "10-ipset",),
     own=(Path("/etc/debian_version"),),
+    packages=("iptables-persistent", "ipset-persistent"),
 )
 RED_HAT = Distribution(
     "Red Hat",
@@ -61,6 +66,7 @@ RED_HAT = Distribution(
     v6=(_UNITS / "ip6tables.service",),
     sets=(_UNITS / "ipset.service",),
     own=(Path("/etc/redhat-release"),),
+    packages=("iptables-services", "ipset-service"),
 )
 DISTRIBUTIONS = (DEBIAN, RED_HAT)
 SIGNS = tuple(sign for distribution in DISTRIBUTIONS for sign in distribution.signs)
@@ -82,8 +88,17 @@ def restored(there: "Collection[Path]") -> Layout:
 
 def customary(there: "Collection[Path]") -> Layout:
     """Where this distribution's users look for the files, whoever restores them."""
+    return _distribution(there).files
+
+
+def packages(there: "Collection[Path]") -> tuple[str, str]:
+    """What this distribution's users install to have rules and sets restored."""
+    return _distribution(there).packages
+
+
+def _distribution(there: "Collection[Path]") -> Distribution:
     red_hat = any(sign in there for sign in RED_HAT.own) and not any(sign in there for sign in DEBIAN.own)
-    return (RED_HAT if red_hat else DEBIAN).files
+    return RED_HAT if red_hat else DEBIAN
 
 
 def chosen(base: Layout, rules_v4: Path | None, rules_v6: Path | None, ipsets: Path | None) -> Layout:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from droplan_daemon.persist.layout import Layout, chosen, customary, restored
+from droplan_daemon.persist.layout import Layout, chosen, customary, packages, restored
 
 PLUGINS = "/usr/share/netfilter-persistent/plugins.d"
 UNITS = "/usr/lib/systemd/system"
@@ -52,6 +52,14 @@ def test_the_custom_of_a_distribution(there: tuple[str, ...], folder: str) -> No
     """Without anything that restores, the files are where the distribution's users look for them."""
     found = customary({Path(name) for name in there})
     assert {Path(folder)} == {path.parent for path in (found.rules_v4, found.rules_v6, found.ipsets) if path}
+
+
+def test_what_would_restore_is_named_as_the_distribution_does() -> None:
+    """Debian's packages, unless the host says that it is of the other kin."""
+    assert (
+        ("iptables-persistent", "ipset-persistent") == packages(()) == packages({Path("/etc/debian_version")})
+    )
+    assert ("iptables-services", "ipset-service") == packages({Path("/etc/redhat-release")})
 
 
 def test_a_named_path_wins() -> None:

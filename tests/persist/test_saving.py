@@ -51,6 +51,21 @@ def test_save_saves_and_says_so(machine: Machine, tmp_path: "Path") -> None:
     assert f"{tmp_path / 'saved' / 'rules.v4'}: unchanged\n" in machine.droplan("save").stdout
 
 
+def test_save_takes_the_rules_from_where_they_are(namespace: "Namespace", tmp_path: "Path") -> None:
+    """Rules in one variant of iptables are what is saved, whichever of them is called iptables here."""
+    with Machine(namespace, tmp_path) as made:
+        made.write(kept_below(made, tmp_path / "saved"))
+        for variant in ("nft", "legacy"):
+            program = f"iptables-{variant}-restore"
+            try:
+                namespace.run(program, "--noflush", text=f"*filter\n{RULE}COMMIT\n")
+            except FileNotFoundError:
+                pytest.skip(f"{program} is not installed")
+            assert 0 == made.droplan("save").returncode
+            assert RULE in (tmp_path / "saved" / "rules.v4").read_text(), variant
+            namespace.run(program, text="*filter\nCOMMIT\n")
+
+
 def test_a_dry_run_of_save_writes_nothing(machine: Machine, tmp_path: "Path") -> None:
     """`--dry-run` says what would be saved, and makes no file."""
     machine.write(kept_below(machine, tmp_path / "saved"))
