@@ -217,7 +217,7 @@ def test_leftovers_alone_are_migrated(tmp_path: Path) -> None:
 
 
 def test_what_the_chains_guard_stays_guarded(tmp_path: Path) -> None:
-    """Chains of PUBLIC=true, in the kernel or in a file of rules, are migrated as that, whatever cron says."""
+    """Chains of PUBLIC=true, in the kernel or a file of rules, are migrated as that, whatever cron says."""
     both = dump(*PRIVATE, *PUBLIC, *members(), chains=("droplan-peers", "droplan-peers-public"))
     left = chains.leftovers(both)
     assert {"eth0", "eth1"} == left.guarded
