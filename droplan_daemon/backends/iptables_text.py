@@ -130,7 +130,8 @@ def _counting(before: Saved, chain: str, line: "Line") -> str:
 def whole(after: "Table") -> str:
     """The table for a kernel that holds nothing of ours, or an older state of ours.
 
-    Loaded a second time it only leaves our jumps twice, which changes no verdict.
+    Loaded a second time by hand it only leaves our jumps twice, which changes no verdict; at boot what stands
+    of ours goes in the same transaction.
     """
     return changes(Saved(), after)
 

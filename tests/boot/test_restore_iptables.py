@@ -1,6 +1,7 @@
 """`systemd/restore` on a host of iptables: sets first, then both families, and nothing but ours."""
 
 import os
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ from droplan_daemon import reconcile
 from droplan_daemon.backends.iptables import IptablesBackend
 from droplan_daemon.backends.iptables_rules import UnfitError
 from droplan_daemon.errors import DroplanError
-from droplan_daemon.model.policy import Policy
+from droplan_daemon.model.policy import Allow, InterfacePolicy, Outbound, Policy, PortProtocol, Ports
+from droplan_daemon.model.selector import Kind, Term
 from droplan_daemon.policy.compile import compile_ruleset
 from tests.boot.booting import DROPLET, MAC, NOBODY, OPEN, Machine, resealed, sealed
 from tests.kernel.wires import THE_OTHER, THE_PEER, compiled
@@ -28,6 +30,19 @@ if TYPE_CHECKING:
 EXAMPLES = 100 if os.environ.get("DROPLAN_TEST_FULL") else 8
 HEAD = f"# number 7\n# droplet {DROPLET}\n# link eth1 {MAC}\n# saved 2025-11-22T02:40:00Z\n"
 TWO = compiled(Policy(), THE_PEER, THE_OTHER)
+_MANAGED = InterfacePolicy(managed=True, allow_peers=True, outbound=Outbound.DROP)
+_PORTS = (Ports(PortProtocol.TCP, 80, 90), Ports(PortProtocol.UDP, 53, 53))
+OLDER = {
+    "the same": TWO,
+    "another": compiled(
+        Policy(
+            private=_MANAGED,
+            public=_MANAGED,
+            allows=(Allow("web", Term(Kind.ALL), Term(Kind.ANY), ports=_PORTS),),
+        ),
+        THE_PEER,
+    ),
+}
 
 pytestmark = [
     pytest.mark.kernel,
@@ -136,7 +151,8 @@ HOSTILE = {
     "a rule of others, said otherwise": _FILTER
     + '-A INPUT -m comment --comment "-j droplan-x" -j ACCEPT\nCOMMIT\n',
     "a rule of others with counters": _FILTER + "[0:0] -A INPUT -j ACCEPT\nCOMMIT\n",
-    "a program for root to run": _FILTER + ":droplan-x - [0:0]\n-A droplan-x -M /tmp/evil -j RETURN\nCOMMIT\n",
+    "a program for root to run": _FILTER
+    + ":droplan-x - [0:0]\n-A droplan-x -M /tmp/evil -j RETURN\nCOMMIT\n",
     "a program, said in full": _FILTER + ":droplan-x - [0:0]\n-A droplan-x --modprobe=/tmp/evil\nCOMMIT\n",
     "a program, between quotes": _FILTER + ':droplan-x - [0:0]\n-A droplan-x "-M" "/tmp/evil"\nCOMMIT\n',
     "a program, half between quotes": _FILTER + ':droplan-x - [0:0]\n-A droplan-x -"M" "/tmp/evil"\nCOMMIT\n',
@@ -163,25 +179,78 @@ def test_what_does_more_than_our_chains_is_refused_whatever_its_checksum(machine
     assert [] == [row for row in machine.namespace.run("iptables-save").splitlines() if row.startswith("-A")]
 
 
-def test_without_ip6tables_the_other_family_is_enforced(machine: Machine) -> None:
-    """And the missing one is told."""
+@pytest.mark.parametrize(("there", "missing"), [("iptables", "ip6tables"), ("ip6tables", "iptables")])
+def test_without_a_family_the_other_is_enforced(machine: Machine, there: str, missing: str) -> None:
+    """And the missing one is told; the daemon, which lacks it too, then finds nothing to write."""
     _keep(machine, IptablesBackend(), TWO)
-    path = machine.programs("iptables", "iptables-restore", "ipset")
+    path = machine.programs(there, f"{there}-restore", f"{there}-save", "ipset")
     told = machine.boot(environ={"PATH": path})
     assert (0, ["boot.partly", "boot.restored"]) == (told.code, told.events)
-    assert "missing_ip6tables-restore" == told.of("boot.partly").fields["reason"]
-    assert "droplan-peers" in machine.namespace.run("iptables", "-S", "INPUT")
+    assert f"missing_{missing}-restore" == told.of("boot.partly").fields["reason"]
+    assert ("ipv6" if there == "iptables" else "ipv4") == told.of("boot.partly").fields["family"]
+    assert "droplan-peers" in machine.namespace.run(there, "-S", "INPUT")
+    assert "droplan" not in machine.namespace.run(missing, "-S", "INPUT")
 
 
-@pytest.mark.parametrize("missing", ["ipset", "iptables-restore"])
-def test_without_a_program_it_is_refused_by_its_name(machine: Machine, missing: str) -> None:
+@pytest.mark.parametrize("missing", [("ipset",), ("iptables-restore", "ip6tables-restore")])
+def test_without_a_program_it_is_refused_by_its_name(machine: Machine, missing: tuple[str, ...]) -> None:
     """What is missing is told; no half of it is loaded in its place."""
     machine.config.write_text(OPEN)
     _keep(machine, IptablesBackend(), TWO)
-    there = {"iptables", "iptables-restore", "ip6tables-restore", "ipset"} - {missing}
+    there = {"iptables", "iptables-restore", "ip6tables-restore", "ipset"} - {*missing}
     told = machine.boot(environ={"PATH": machine.programs(*sorted(there))})
-    assert {"ruleset.iptables": f"missing_{missing}"} == told.reasons
-    assert "droplan" not in machine.namespace.run("iptables-save")
+    assert {"ruleset.iptables": f"missing_{missing[0]}"} == told.reasons
+    for family in ("iptables", "ip6tables"):
+        assert "droplan" not in machine.namespace.run(f"{family}-save")
+
+
+def test_without_iptables_another_way_to_close_is_taken_too(machine: Machine) -> None:
+    """ip6tables alone leaves IPv4 open, and nft can close that."""
+    machine.config.write_text('[firewall]\nbackend = "iptables"\n')
+    told = machine.boot(environ={"PATH": machine.programs("ip6tables", "ip6tables-restore", "nft")})
+    assert (0, ["boot.partly", "boot.closed", "boot.closed"]) == (told.code, told.events)
+    assert NOBODY == machine.kernel.holds()
+    assert "droplan-peers" in machine.namespace.run("ip6tables", "-S", "INPUT")
+
+
+@pytest.mark.parametrize("save", [True, False], ids=["", "without iptables-save"])
+@pytest.mark.parametrize("older", OLDER.values(), ids=OLDER)
+def test_over_older_rules_of_ours_it_is_exactly_the_new(
+    machine: Machine, backend: IptablesBackend, older: "Ruleset", save: bool
+) -> None:
+    """No jump is left twice, no chain or set without use; rules of others stand where they stood."""
+    machine.namespace.call(reconcile.put, backend, older)
+    machine.namespace.run("iptables", "-A", "INPUT", "-s", "10.9.9.9", "-j", "ACCEPT")
+    machine.namespace.run("iptables", "-N", "droplan-of-others")
+    _keep(machine, backend, TWO)
+    programs = [f"{family}-{end}" for family in ("iptables", "ip6tables") for end in ("restore", "save")]
+    path = machine.programs("ipset", *(name for name in programs if save or name.endswith("restore")))
+    for _ in range(2):
+        told = machine.boot(environ={"PATH": path})
+        assert (0, ["boot.restored"]) == (told.code, told.events)
+    inputs = machine.namespace.run("iptables", "-S", "INPUT").splitlines()[1:]
+    assert "10.9.9.9" in inputs[-1]
+    assert "-N droplan-of-others" in machine.namespace.run("iptables", "-S")
+    if save:
+        assert ["droplan-peers"] == [row.split()[-1] for row in inputs[:-1]]
+        assert TWO == _holds(machine, backend)
+        _alone(machine, backend)
+    machine.namespace.call(reconcile.put, backend, TWO)
+    _alone(machine, backend)
+
+
+def _alone(machine: Machine, backend: IptablesBackend) -> None:
+    """What is there is what the backend makes of nothing."""
+    held = _everything(machine)
+    machine.namespace.call(reconcile.put, backend, None)
+    machine.namespace.call(reconcile.put, backend, TWO)
+    assert held == _everything(machine)
+
+
+def _everything(machine: Machine) -> list[str]:
+    words = [("iptables-save",), ("ip6tables-save",), ("ipset", "save", "-sorted")]
+    rows = "".join(machine.namespace.run(*one) for one in words).splitlines()
+    return sorted(re.sub(r" (hashsize|bucketsize|initval) \S+", "", row) for row in rows if row[0] != "#")
 
 
 def test_a_set_that_is_too_small_is_refused_by_ipset(machine: Machine) -> None:
