@@ -19,6 +19,7 @@ from droplan_daemon.errors import CommitConflict, CommitRejected, KernelUnsuppor
 from droplan_daemon.model.policy import InterfacePolicy, Mode, Outbound, Policy
 from droplan_daemon.policy.compile import compile_ruleset
 from droplan_daemon.reconcile import flush, put
+from tests.kernel import absent
 from tests.kernel.ground import Kernel
 from tests.kernel.variants import EACH_IPTABLES, IPTABLES
 from tests.kernel.wires import THE_OTHER, THE_PEER, compiled
@@ -217,16 +218,26 @@ def test_from_ip_sets_to_none_and_back(namespace: "Namespace") -> None:
         kernel.close()
 
 
-def test_a_held_lock_is_told_and_ends(namespace: "Namespace") -> None:
+def test_a_held_lock_is_told_and_ends(namespace: "Namespace", tmp_path: Path) -> None:
     """While another program holds the lock of iptables a commit fails in time, by the holder's name."""
+    _own_run(namespace, tmp_path)
     backend = namespace.call(IptablesBackend, "legacy", ipset=False, deadline=1.0)
     observed = namespace.call(backend.observe)
-    with Path(LOCK).open("a+b") as file:
+    with namespace.call(Path(LOCK).open, "a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(CommitRejected, match=r"\(process \d+\) has held the lock of iptables"):
             namespace.call(backend.commit, diff(None, compiled(Policy())), observed.generation)
     assert namespace.call(flush, backend) is False
     namespace.call(backend.close)
+
+
+def _own_run(namespace: "Namespace", folder: Path) -> None:
+    """The lock is the whole machine's; this one is seen by the namespace alone."""
+    try:
+        namespace.call(absent.own_mounts)
+    except PermissionError as error:
+        pytest.skip(f"no mounts of our own: {error.strerror}; run as root, or with unshare -Urnm")
+    namespace.call(absent.bind, folder, Path(LOCK).parent)
 
 
 def test_a_missing_program_is_named(namespace: "Namespace") -> None:
