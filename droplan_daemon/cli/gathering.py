@@ -54,6 +54,8 @@ from .kernels import Kernels
 from .restoring import recognised
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from droplan_daemon import effects
     from droplan_daemon.checkpoint import StateFiles
     from droplan_daemon.errors import Problem
@@ -112,7 +114,7 @@ def configured(path: Path) -> tuple[Settings, Configuration]:
     environ = environment()
     whole, problems = _loaded(path, need_token=True)
     bare, mistakes = _loaded(path, need_token=False)
-    settings = whole or bare or load(Path("droplan.toml"), {}, need_token=False, must_exist=False)
+    settings = whole or bare or _defaults(environ)
     cautions = bare.warnings if bare else ()
     token_file = settings.source.token_path
     nodes = (looking.node(place) for place in (path.absolute().parent, path))
@@ -128,6 +130,12 @@ def configured(path: Path) -> tuple[Settings, Configuration]:
         service_has_token=bool(looking.text(TOKEN_FILE).strip()),
     )
     return settings, told
+
+
+def _defaults(environ: "Mapping[str, str]") -> Settings:
+    """What counts where nothing that is said can be used, but for where the folders are."""
+    folders = {name: value for name, value in environ.items() if name.endswith("_DIRECTORY")}
+    return load(Path(os.devnull), folders, need_token=False)
 
 
 def _loaded(path: Path, *, need_token: bool) -> "tuple[Settings | None, tuple[Problem, ...]]":

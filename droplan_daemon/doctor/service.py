@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .finding import Finding
 
 OWN_UNITS = ("droplan.service", "droplan-restore.service")
+_OTHERS = 0o027  # droplan makes 0750, systemd 0700
 _ON = frozenset({"enabled", "enabled-runtime", "static", "alias", "linked"})
 _DYNAMIC = range(61184, 65520)
 """Users that systemd makes for DynamicUser=. Source: systemd's UIDS-GIDS."""
@@ -83,7 +84,7 @@ def state(seen: "State", *, uid: int) -> "Iterator[Finding]":
             "start the daemon: systemctl enable --now droplan",
         )
     folder = seen.folder
-    if folder and folder.mode & 0o077:
+    if folder and folder.mode & _OTHERS:
         yield found(
             "state.open", f"{folder.path} has mode {folder.mode & 0o7777:04o}", f"chmod 0700 {folder.path}"
         )

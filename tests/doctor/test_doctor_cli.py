@@ -1,0 +1,141 @@
+"""`droplan doctor` on a Droplet with a DigitalOcean around it."""
+
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+import pytest
+
+from droplan_daemon.lab.faults import Fault, Headers, Status
+from droplan_daemon.lab.limits import Limiter, Limits
+from droplan_daemon.lab.scopes import FULL, scoped
+from tests.cli.conftest import nobody
+from tests.daemon.machine import CANARY
+
+if TYPE_CHECKING:
+    from tests.doctor.conftest import Bench
+
+pytestmark = pytest.mark.kernel
+__all__ = ["nobody"]
+
+READS = ("droplet:read", "vpc:read", "vpc_peering:read")
+TAGGED = '[peers]\ntag = "web"\n'
+WALL = """table inet other {
+    chain wall { type filter hook input priority 0; policy drop; iifname lo accept; }
+}
+"""
+
+
+def test_a_fresh_droplet(bench: "Bench") -> None:
+    """With a token of just the scopes needed, a missing daemon alone is wrong; looking changes nothing."""
+    bench.tokens({CANARY: scoped(*READS)})
+    generation, before = bench.generation, sorted(bench.folder.rglob("*"))
+    told = bench.doctor()
+    assert (1, ["service.down"]) == (told.code, told.ids("error", "warning"))
+    assert {"token.rights", "state.none", "api.reachable", "fleet.good", "host.known"} <= set(told.ids())
+    assert [f"this is web-1 (id {bench.own.id}); 3 of 5 Droplets are peers"] == told.what("fleet.good")
+    assert (generation, before) == (bench.generation, sorted(bench.folder.rglob("*")))
+    assert CANARY not in told.text
+
+
+def test_a_droplet_that_is_kept(bench: "Bench") -> None:
+    """With a daemon that runs and a checkpoint there is nothing to do, and the exit code says so."""
+    daemon = bench.start()
+    daemon.ready()
+    told = bench.doctor()
+    assert (0, []) == (told.code, told.ids("error", "warning"))
+    assert {"service.good", "state.good", "token.wide"} <= set(told.ids())
+    (bench.folder / "state" / "ruleset.nft").unlink()
+    (bench.folder / "state").chmod(0o755)
+    told = bench.doctor()
+    assert ["state.open", "state.script"] == sorted(told.ids("error", "warning"))
+
+
+def test_what_a_token_lacks(bench: "Bench") -> None:
+    """Each missing scope is named: where the API says 403, and where it says 200 and hides."""
+    bench.write(TAGGED)
+    bench.tokens({CANARY: scoped("droplet:read")})
+    lacking = bench.doctor().what("api.scope")
+    assert [f"the token lacks the scope {name}" for name in (*READS[1:], "tag:read")] == lacking
+    bench.tokens({})
+    assert ["api.unauthorized"] == bench.doctor().ids("error")
+
+
+def test_walls_and_clocks_and_limits(bench: "Bench") -> None:
+    """A foreign policy, a clock ten minutes ahead and a used up rate limit are told at once, worst first."""
+    bench.namespace.run("nft", "-f", "-", text=WALL)
+    date = formatdate(time.time() - 600, usegmt=True)
+    bench.cloud.faults.add(Fault(Headers({"date": date, "ratelimit-remaining": "3"})))
+    told = bench.doctor()
+    assert ["clock.wrong", "api.limited", "firewall.drops", "service.down"] == told.ids("error", "warning")
+    assert ["table inet other, chain wall"] == [text[:28] for text in told.what("firewall.drops")]
+
+
+def test_a_fleet_that_shares_one_limit(bench: "Bench") -> None:
+    """How far apart polls will be is worked out from the rate limit and the size of the fleet."""
+    bench.write(interval="5s")
+    bench.cloud.limiter = Limiter(Limits(hourly=200, burst=200))
+    told = bench.doctor()
+    assert ["5 Droplets share the token's 200 requests an hour"] == [
+        text.partition(",")[0] for text in told.what("api.stretched")
+    ]
+
+
+def test_nobody_answers(bench: "Bench") -> None:
+    """An API that is down, a metadata service that is silent: each told once, and the rest all the same."""
+    bench.cloud.faults.add(Fault(Status(503)))
+    told = bench.doctor(environ={"DO_KEY": ""})
+    assert ["api.unreachable"] == told.ids("error")
+    assert ["metadata.reachable"] == [name for name in told.ids() if name.startswith("metadata")]
+    bench.write(source='metadata_url = "http://127.0.0.1:9"')
+    assert "metadata.unreachable" in bench.doctor().ids("warning")
+
+
+def test_a_configuration_with_a_mistake(bench: "Bench") -> None:
+    """It is told with its line, the API is not asked, and everything else is looked at."""
+    bench.write("mode = 7\n")
+    told = bench.doctor()
+    assert ["config.invalid"] == told.ids("error")
+    assert [f"{bench.config}:1: "] == [
+        what[: len(f"{bench.config}:1: ")] for what in told.what("config.invalid")
+    ]
+    assert ["the API could not be looked at: the configuration or the token has a mistake"] == [
+        what for what in told.what("unlooked") if "API" in what
+    ]
+    assert [] == bench.api.paths
+    assert {"backend.chosen", "firewall.good", "metadata.reachable"} <= set(told.ids())
+
+
+def test_files_that_others_may_touch(bench: "Bench") -> None:
+    """The token's file and the configuration's folder have modes, and a token has one line."""
+    bench.token_file.chmod(0o644)
+    bench.config.chmod(0o666)
+    told = bench.doctor()
+    assert {"token.readable", "config.writable"} <= set(told.ids("error", "warning"))
+    assert [] == told.what("config.caution")
+    bench.token_file.write_text(f"{CANARY}\nand more\n")
+    told = bench.doctor()
+    assert ["token.unusable"] == [name for name in told.ids("error") if name.startswith("token")]
+    assert CANARY not in told.text
+
+
+def test_a_disk_of_another_droplet(bench: "Bench") -> None:
+    """What was kept on another machine is an error before it is restored."""
+    bench.droplan("once")
+    assert "state.good" in bench.doctor().ids()
+    bench.namespace.run("ip", "link", "set", "eth1", "address", "02:00:00:00:00:99")
+    assert "state.foreign" in bench.doctor().ids("error")
+
+
+def test_lines_for_a_person(bench: "Bench") -> None:
+    """A line each with severity, what, fix and id, then a sum; --verbose has what is fine."""
+    bench.tokens({CANARY: FULL})
+    done = bench.droplan("doctor")
+    *lines, last = done.stdout.splitlines()
+    assert (1, "") == (done.returncode, done.stderr)
+    assert all(line.startswith(("warning: ", "unknown: ", "note: ")) and " -> " in line for line in lines)
+    assert all(line.endswith("]") for line in lines)
+    assert "--verbose" in last
+    more = bench.droplan("doctor", "--verbose").stdout.splitlines()
+    assert lines == more[: len(lines)]
+    assert {"fine"} == {line.partition(":")[0] for line in more[len(lines) : -1]}
