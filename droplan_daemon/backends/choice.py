@@ -3,6 +3,7 @@
 Laws:
 1. What the Policy names is taken. `auto` is nftables, unless the host's own rules are kept by
    iptables: a service that restores them is switched on and has rules, other than ours, to restore.
+   A daemon without the rights for iptables goes on with nftables, which judges beside it, and says so.
 2. iptables is used in the variant in which the host's rules already are; without any, or with rules
    in both, in the one that `iptables` is. Rules in both is told.
 """
@@ -45,6 +46,18 @@ def backend_of(firewall: "Firewall", restored: tuple[str, ...]) -> tuple[Backend
     if restored:
         return BackendName.IPTABLES, f"since this host restores rules of its own from {restored[0]}"
     return BackendName.NFTABLES, "since this host restores no rules of iptables at boot"
+
+
+def without_rights(restored: str, remedy: str) -> Choice:
+    """What `auto` comes to where iptables would be taken, and this process may not write its rules."""
+    return Choice(
+        BackendName.NFTABLES,
+        why="since droplan has no right to write rules of iptables",
+        caution=(
+            f"this host restores rules of its own from {restored}, and droplan's stand beside them in "
+            f'nftables: to have them there, {remedy}; or set firewall.backend = "nftables"'
+        ),
+    )
 
 
 def variant_of(rules: "dict[str, int]") -> tuple[str | None, str]:

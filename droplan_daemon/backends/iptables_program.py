@@ -24,7 +24,12 @@ _BASE = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _RESOURCE = 4  # RESOURCE_PROBLEM
 _WORK = 60.0  # seconds that a run may take beyond its wait for the lock
-_NET_ADMIN = 12  # CAP_NET_ADMIN
+_NET_ADMIN, _NET_RAW = 12, 13  # CAP_NET_ADMIN, CAP_NET_RAW
+DROP_IN = (
+    "install -D -m 0644 -t /etc/systemd/system/droplan.service.d /usr/lib/droplan/iptables.conf, "
+    "then systemctl daemon-reload and systemctl restart droplan"
+)
+"""What gives the daemon the rights that the programs of iptables ask for."""
 
 
 class Program:
@@ -55,7 +60,7 @@ class Program:
         """The filter table, with counters. Raises KernelUnsupported, NotPermitted, CommitUnknown."""
         done = self._run("save", "-c", "-t", "filter")
         if done.returncode:
-            message = f"{self._base}-save could not read the rules: {_said(done.stderr)}"
+            message = f"{self._base}-save could not read the rules: {_said(done.stderr)}{_lacking()}"
             raise self._reason(done.returncode) or CommitUnknown(message, reason="unread")
         return done.stdout
 
@@ -66,7 +71,7 @@ class Program:
             return
         if reason := self._reason(done.returncode):
             raise reason
-        message = f"{self._base}-restore refused the rules: {_said(done.stderr)}"
+        message = f"{self._base}-restore refused the rules: {_said(done.stderr)}{_lacking()}"
         raise CommitRejected(message, errno=EINVAL)
 
     def _run(self, what: str, *options: str, text: str = "") -> "subprocess.CompletedProcess[str]":
@@ -93,7 +98,7 @@ class Program:
 
     def _reason(self, code: int) -> DroplanError | None:
         """Why a program failed, as far as that can be seen without its words."""
-        if not _may_configure_networks():
+        if not _may(_NET_ADMIN):
             return NotPermitted(f"{self._base} needs root, or CAP_NET_ADMIN and CAP_NET_RAW")
         if code != _RESOURCE:
             return None
@@ -122,10 +127,20 @@ def _said(text: str) -> str:
     return cut(escape(rows[-1]), 200) if rows else "it did not say why"
 
 
-def _may_configure_networks() -> bool:
+def may_run() -> bool:
+    """Whether this process has the rights that the programs of iptables ask for."""
+    return _may(_NET_ADMIN) and _may(_NET_RAW)
+
+
+def _lacking() -> str:
+    """What a person can do about rights that are missing, as the end of a sentence."""
+    return "" if _may(_NET_RAW) else f" (this process has no CAP_NET_RAW; {DROP_IN})"
+
+
+def _may(capability: int) -> bool:
     status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     held = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
-    return bool(int(held, 16) >> _NET_ADMIN & 1)
+    return bool(int(held, 16) >> capability & 1)
 
 
 def _lock_holder() -> str | None:

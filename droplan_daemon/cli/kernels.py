@@ -82,10 +82,15 @@ def _choice(firewall: Firewall) -> "Choice":
         return Choice(BackendName.NFTABLES, why=backend_of(firewall, ())[1])
     from droplan_daemon.backends import iptables_host
 
-    name, why = backend_of(firewall, iptables_host.restored_rules())
+    restored = iptables_host.restored_rules()
+    name, why = backend_of(firewall, restored)
     if name is BackendName.NFTABLES:
         return Choice(name, why=why)
-    from droplan_daemon.backends.choice import rules_of_others
+    from droplan_daemon.backends.choice import rules_of_others, without_rights
+    from droplan_daemon.backends.iptables_program import DROP_IN, may_run
+
+    if firewall.backend is BackendName.AUTO and not may_run():
+        return without_rights(restored[0], DROP_IN)
 
     rules = {variant: rules_of_others(text) for variant, text in iptables_host.dumps().items()}
     variant, caution = variant_of(rules)

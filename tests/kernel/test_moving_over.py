@@ -1,5 +1,8 @@
 """From one backend to another, under traffic."""
 
+import shutil
+import subprocess
+import sys
 import threading
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -16,6 +19,7 @@ from tests.kernel.wires import THE_PEER, Wires, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 pytestmark = pytest.mark.kernel
 
@@ -71,6 +75,57 @@ def _flush_all() -> None:
     for backend in all_backends():
         flush(backend)
         backend.close()
+
+
+_CHOOSE = """
+import sys
+sys.path[:] = sys.argv[1].split(":")
+from droplan_daemon.cli.kernels import Kernels
+from droplan_daemon.errors import Retry
+from droplan_daemon.model.policy import BackendName, Firewall, Policy
+from droplan_daemon.reconcile import put
+from tests.kernel.wires import THE_PEER, compiled
+kernels = Kernels()
+chosen = kernels.choose(Firewall(BackendName(sys.argv[2])))
+try:
+    put(chosen, compiled(Policy(), THE_PEER))
+except Retry as error:
+    print(error)
+print(chosen.name, *kernels.about()[1])
+"""
+
+
+def _chosen_by(capabilities: str, backend: str, etc: "Path") -> str:
+    """What a process with these capabilities says, on a host whose iptables rules are restored at boot."""
+    (etc / "iptables").mkdir(parents=True)
+    (etc / "iptables/rules.v4").write_text("*filter\n-A INPUT -p tcp --dport 22 -j ACCEPT\nCOMMIT\n")
+    wants = etc / "systemd/system/multi-user.target.wants"
+    wants.mkdir(parents=True)
+    (wants / "netfilter-persistent.service").symlink_to("/lib/systemd/system/netfilter-persistent.service")
+    shutil.copytree("/etc/alternatives", etc / "alternatives", symlinks=True)
+    dropped = f"exec setpriv --inh-caps=-all,{capabilities} --bounding-set=-all,{capabilities}"
+    script = f'mount --bind "$1" /etc && shift && {dropped} "$@"'
+    words = ["unshare", "-n", "-m", "sh", "-c", script, "sh", str(etc), sys.executable, "-c", _CHOOSE]
+    done = subprocess.run(
+        [*words, ":".join(sys.path), backend], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ("", 0) == (done.stderr, done.returncode)
+    return done.stdout
+
+
+def test_auto_chooses_nothing_that_it_may_not_write(tmp_path: "Path") -> None:
+    """The unit as it is installed has no rights for iptables: nftables then, and what to do is told."""
+    assert "iptables\n" == _chosen_by("+net_admin,+net_raw", "auto", tmp_path / "with")
+    told = _chosen_by("+net_admin", "auto", tmp_path / "without")
+    assert told.startswith("nftables this host restores rules of its own from /etc/iptables/rules.v4")
+    assert "/usr/lib/droplan/iptables.conf" in told
+
+
+def test_iptables_without_its_rights_says_what_to_do(tmp_path: "Path") -> None:
+    """Where it is configured, nothing is changed, and the drop-in is named that has the rights."""
+    told = _chosen_by("+net_admin", "iptables", tmp_path / "without")
+    assert "this process has no CAP_NET_RAW; install -D" in told
+    assert told.endswith("\niptables\n")
 
 
 _MAKES: "tuple[Callable[[], NftBackend | IptablesBackend], ...]" = (
