@@ -342,7 +342,7 @@ def test_a_container_may_open_connections(published: Wires) -> None:
 
 @pytest.fixture
 def kernel_log() -> "Iterator[int]":
-    """The kernel's log from now on, with the lines of every namespace. One run of these tests at a time has it."""
+    """The kernel's log from now on, with the lines of every namespace; for one run of tests at a time."""
     try:
         log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
         assert until(lambda: _locked(log), 120.0), "another run of these tests never ends"
