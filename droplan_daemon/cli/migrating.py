@@ -9,10 +9,18 @@ from socket import if_nameindex
 from typing import TYPE_CHECKING, Any
 
 from droplan_daemon import reconcile
-from droplan_daemon.errors import ConfigInvalid, NotPermitted, Problem, Refusal, StoreFailed
+from droplan_daemon.errors import ConfigInvalid, Misused, NotPermitted, Problem, Refusal, StoreFailed
 from droplan_daemon.migrate import chains
 from droplan_daemon.migrate.carrying import Hands, carry_out, variants
-from droplan_daemon.migrate.planning import BESIDE, CONFIG, Commit, difference, leading, migration
+from droplan_daemon.migrate.planning import (
+    BESIDE,
+    CONFIG,
+    Commit,
+    WriteConfig,
+    difference,
+    leading,
+    migration,
+)
 from droplan_daemon.migrate.search import search
 from droplan_daemon.model.addresses import format_address
 from droplan_daemon.model.fleet import InterfaceKind
@@ -67,7 +75,9 @@ def add_arguments(parser: "argparse.ArgumentParser") -> None:
 def run(args: "argparse.Namespace") -> int:
     """Look, say what is to be done, and do it."""
     if args.root and not args.dry_run:
-        raise NotPermitted("another machine's disk is only looked at: say --dry-run as well")
+        raise Misused("another machine's disk is only looked at: say --dry-run as well")
+    if args.root and not args.root.is_dir():
+        raise Misused(f"{args.root} is no folder: --root is where the other machine's disk is mounted")
     if os.geteuid() != 0 and not args.root:
         raise NotPermitted("migrate reads root's files and the kernel's rules: start it with sudo")
     machine = Machine(args.root or Path("/"), (args.config or CONFIG).absolute())
@@ -221,6 +231,8 @@ class _Report:
             print(f"found: {escape(source)}")
         for step in self._planned.steps if self._dry_run else ():
             print(f"would {escape(str(step))}")
+            for line in step.text.splitlines() if isinstance(step, WriteConfig) else ():
+                print(f"    {escape(line)}".rstrip())
 
     def tell(self, step: "Step") -> None:
         """A step that is done."""

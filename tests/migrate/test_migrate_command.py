@@ -35,6 +35,7 @@ def test_a_disk_is_looked_at(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert ["found: /etc/cron.d/droplan", "found: /etc/iptables/rules.v4"] == lines[:2]
     assert 4 == len([line for line in lines if line.startswith("would ")])
+    assert '    tag = "web"' in lines
     assert KEY not in done.stdout + done.stderr
     assert before == {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
 
@@ -55,8 +56,14 @@ def test_a_disk_is_not_migrated(tmp_path: Path) -> None:
     """Another machine's disk is only looked at: without --dry-run nothing is done, and it is said."""
     tutorial(tmp_path)
     done = migrate("--root", str(tmp_path))
-    assert (77, "") == (done.returncode, done.stdout)
+    assert (2, "") == (done.returncode, done.stdout)
     assert "--dry-run" in done.stderr
+
+
+def test_a_disk_that_is_not_there_is_no_disk_without_the_old_program(tmp_path: Path) -> None:
+    """A folder that does not exist is wrong usage, never "nothing to do"."""
+    done = migrate("--dry-run", "--root", str(tmp_path / "mtn"))
+    assert (2, "", True) == (done.returncode, done.stdout, str(tmp_path / "mtn") in done.stderr)
 
 
 def test_files_of_every_kind_stop_nothing(tmp_path: Path) -> None:
