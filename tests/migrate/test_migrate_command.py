@@ -35,7 +35,7 @@ def test_a_disk_is_looked_at(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert ["found: /etc/cron.d/droplan", "found: /etc/iptables/rules.v4"] == lines[:2]
     assert 4 == len([line for line in lines if line.startswith("would ")])
-    assert '    tag = "web"' in lines
+    assert '    tag = "web"  # DO_TAG' in lines
     assert KEY not in done.stdout + done.stderr
     assert before == {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
 
