@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -216,7 +215,11 @@ def _ca_problem(file: File, document: Document, folder: Path) -> Problem | None:
 
 def _extra_problem(file: File, document: Document) -> Problem | None:
     """What listening needs, and is not there. Looked for, not loaded: whoever listens loads it."""
-    if file.metrics.listen is None or find_spec("prometheus_client"):
+    if file.metrics.listen is None:
+        return None
+    from importlib.util import find_spec  # noqa: PLC0415 - a daemon that nobody asks carries none
+
+    if find_spec("prometheus_client"):
         return None
     message = "`metrics.listen` needs the Python package prometheus_client, which is not installed"
     hint = "install droplan-daemon[metrics], or use metrics.textfile, which needs nothing"
