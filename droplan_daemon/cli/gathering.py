@@ -6,81 +6,55 @@ Law: each part ends in time and fails alone; what a part raises becomes an Unloo
 import asyncio
 import errno
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from droplan_daemon import __version__, pacing
+from droplan_daemon import __version__
 from droplan_daemon.backends.ipset import IpSets
 from droplan_daemon.checkpoint import read_whole, script
 from droplan_daemon.doctor import looking
 from droplan_daemon.doctor.facts import (
-    Api,
     Backend,
     Clock,
-    Configuration,
     Daemon,
     Facts,
-    Place,
     Saved,
     State,
     Unlooked,
 )
 from droplan_daemon.errors import (
-    ConfigInvalid,
     DroplanError,
     HostUnknown,
     KernelUnsupported,
-    Refusal,
-    SourceDenied,
     StoreFailed,
 )
 from droplan_daemon.migrate.planning import migration
 from droplan_daemon.migrate.search import search
 from droplan_daemon.model.checkpoint import age
 from droplan_daemon.model.fleet import InterfaceKind
-from droplan_daemon.model.selector import Kind
 from droplan_daemon.persist.keeper import Result
-from droplan_daemon.policy.uses import asking, needs_networks
-from droplan_daemon.settings import DEFAULT_PATH, Settings, SourceKind, environment, load
-from droplan_daemon.settings.tokens import TOKEN_FILE
+from droplan_daemon.settings import DEFAULT_PATH, Settings, environment
 from droplan_daemon.sources.links import read_links
-from droplan_daemon.sources.metadata import Metadata
-from droplan_daemon.sources.probing import Probe, Probed
 
 from . import status_view, wiring
+from .asking import asked, configured
 from .keeping import keeper
 from .kernels import Kernels
 from .restoring import recognised
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from droplan_daemon import effects
     from droplan_daemon.checkpoint import StateFiles
-    from droplan_daemon.errors import Problem
     from droplan_daemon.model.checkpoint import Checkpoint
     from droplan_daemon.model.host import Host
-    from droplan_daemon.model.policy import Firewall, Policy
+    from droplan_daemon.model.policy import Firewall
     from droplan_daemon.reconcile import World
-
-_SCOPES = ("droplet:read", "vpc:read", "vpc_peering:read")
-
-
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """What came from outside; `world` is None where the fleet gives none."""
-
-    api: Api | Unlooked | None
-    place: Place | Unlooked
-    ahead: float | None = None
-    world: "World | None" = None
 
 
 async def facts(path: Path | None) -> Facts:
     """Everything about this machine and its configuration. Raises nothing of `errors`."""
-    settings, configuration = configured(path or DEFAULT_PATH)
-    remote = await asked(settings, usable=not (configuration.problems or configuration.token))
+    settings, configuration, unlooked = configured(path or DEFAULT_PATH)
+    remote = await asked(settings, usable=not (configuration.problems or configuration.token or unlooked))
     rules = _dumps()
     units = looking.units()
     links = _links(settings, remote.world)
@@ -106,139 +80,7 @@ async def facts(path: Path | None) -> Facts:
         api=remote.api,
         place=remote.place,
         saved=saved,
-    )
-
-
-def configured(path: Path) -> tuple[Settings, Configuration]:
-    """The Settings, as far as they are valid (else the defaults), and what is wrong with them."""
-    environ = environment()
-    whole, problems = _loaded(path, need_token=True)
-    bare, mistakes = _loaded(path, need_token=False)
-    settings = whole or bare or _defaults(environ)
-    cautions = bare.warnings if bare else ()
-    token_file = settings.source.token_path
-    nodes = (looking.node(place) for place in (path.absolute().parent, path))
-    told = Configuration(
-        path=str(path),
-        problems=mistakes,
-        token=tuple(problem for problem in problems if problem not in mistakes),
-        cautions=cautions,
-        token_cautions=tuple(one for one in settings.warnings if one not in cautions) if whole else (),
-        nodes=tuple(node for node in nodes if node),
-        token_node=looking.node(token_file) if token_file else None,
-        token_from_variable=bool(settings.source.token and token_file is None and environ.get("DO_KEY")),
-        service_has_token=bool(looking.text(TOKEN_FILE).strip()),
-    )
-    return settings, told
-
-
-def _defaults(environ: "Mapping[str, str]") -> Settings:
-    """What counts where nothing that is said can be used, but for where the folders are."""
-    folders = {name: value for name, value in environ.items() if name.endswith("_DIRECTORY")}
-    return load(Path(os.devnull), folders, need_token=False)
-
-
-def _loaded(path: Path, *, need_token: bool) -> "tuple[Settings | None, tuple[Problem, ...]]":
-    try:
-        return load(path, need_token=need_token), ()
-    except ConfigInvalid as error:
-        return None, error.problems
-
-
-async def asked(settings: Settings, *, usable: bool) -> Remote:
-    """The API, the metadata service, and what they make of this machine."""
-    metadata = await _metadata(settings)
-    if not usable:
-        why = "the configuration or the token has a mistake"
-        return Remote(Unlooked("the API", why, "mend it first"), Place(metadata=metadata))
-    probed = None
-    if settings.source.kind is SourceKind.DIGITALOCEAN:
-        probed = await _probed(settings)
-    made = wiring.parts(settings, wiring.nothing())
-    place, world, error = Place(metadata=metadata), None, None
-    try:
-        if not probed or not (probed.error or probed.lacking):
-            world = (await made.cycle.prospect()).world
-            place = _place(world, metadata)
-    except Refusal as refusal:
-        place = replace(place, refused=str(refusal))
-    except HostUnknown as unknown:
-        place = replace(place, unknown=str(unknown))
-    except DroplanError as trouble:
-        error = trouble
-    finally:
-        await made.close()
-    api = _api(settings, probed, error, world, made.cycle.source) if probed else None
-    return Remote(api, place, probed.ahead if probed else None, world)
-
-
-async def _metadata(settings: Settings) -> str:
-    """Why the metadata service says nothing that can be used; empty where it does."""
-    service = Metadata(settings.source.metadata_url, now=wiring.CLOCK.now)
-    try:
-        await service.identity()
-    except DroplanError as error:
-        return str(error)
-    finally:
-        await service.aclose()
-    return ""
-
-
-async def _probed(settings: Settings) -> Probed:
-    source, policy = settings.source, settings.policy
-    probe = Probe(
-        source.url,
-        source.token.reveal() if source.token else "",
-        now=wiring.CLOCK.now,
-        ca_file=source.ca_file,
-        renewal=source.renewal,
-    )
-    host = wiring.store(settings).recall()
-    return await probe.ask(_needed(policy), host.droplet_id if host else None)
-
-
-def _needed(policy: "Policy") -> tuple[str, ...]:
-    """The scopes without which this policy cannot be judged."""
-    needed = _SCOPES if needs_networks(policy) else _SCOPES[:1]
-    return (*needed, "tag:read") if policy.peers.tag or asking(policy, Kind.TAG) else needed
-
-
-def _place(world: "World", metadata: str) -> Place:
-    host = world.host
-    names = ((kind.value, host.interface(kind)) for kind in InterfaceKind)
-    return Place(
-        droplet=f"{world.own.name} (id {world.own.id})",
-        interfaces=", ".join(f"{kind} {name or 'none'}" for kind, name in names)
-        + f", known by {host.learned}",
-        peers=len(world.peers),
-        droplets=len(world.fleet.droplets),
-        skipped=len(world.fleet.skipped),
-        metadata=metadata,
-        doubts=world.warnings,
-    )
-
-
-def _api(
-    settings: Settings,
-    probed: Probed,
-    error: DroplanError | None,
-    world: "World | None",
-    source: "effects.Source",
-) -> Api:
-    budget, sharing = source.budget, len(world.fleet.droplets) if world else 0
-    scope = error.scope if isinstance(error, SourceDenied) else None
-    lacking = dict.fromkeys((*probed.lacking, *((scope,) if scope else ())))
-    return Api(
-        url=settings.source.url,
-        lacking=tuple(lacking),
-        error=probed.error or (None if scope else error),
-        took=probed.took,
-        budget=budget,
-        interval=settings.source.interval,
-        period=pacing.fair_period(budget, sharing) / (1 - pacing.SPREAD) if budget else 0.0,
-        sharing=sharing,
-        wide=probed.wide,
-        cloud_firewalls=probed.firewalls,
+        unlooked=unlooked,
     )
 
 
@@ -263,7 +105,9 @@ def _dumps() -> looking.Dumps | Unlooked:
         return looking.gathered("iptables' rules", error)
 
 
-def _backend(kernels: Kernels, firewall: "Firewall") -> "tuple[tuple[str, ...], Backend | Unlooked, bool]":
+def _backend(
+    kernels: Kernels, firewall: "Firewall"
+) -> "tuple[tuple[str, ...] | None, Backend | Unlooked, bool]":
     """What the kernel lacks, which backend is chosen, and whether rules of ours stand."""
     try:
         kernel = kernels.choose(firewall)
@@ -275,7 +119,7 @@ def _backend(kernels: Kernels, firewall: "Firewall") -> "tuple[tuple[str, ...], 
     except KernelUnsupported as error:
         return (str(error),), looking.gathered("the backend", error), False
     except DroplanError as error:
-        return (), looking.gathered("the backend", error), False
+        return None, looking.gathered("the backend", error), False
     choice, cautions = kernels.about()
     return (), Backend(choice, cautions), held
 

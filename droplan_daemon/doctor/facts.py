@@ -97,11 +97,12 @@ class Configuration:
 class Kernel:
     """What the kernel can and how it is set.
 
-    `lacking` are sentences about what is missing. `tracked` and `room` are connections, None: none are
-    tracked. `enforced`: rules of ours stand already. `rp_filter` is by managed interface.
+    `lacking` are sentences about what is missing, None: it may not be asked. `tracked` and `room` are
+    connections, None: none are tracked. `enforced`: rules of ours stand already. `rp_filter` is by managed
+    interface.
     """
 
-    lacking: tuple[str, ...] = ()
+    lacking: tuple[str, ...] | None = ()
     tracked: int | None = None
     room: int | None = None
     tcp_loose: bool = False

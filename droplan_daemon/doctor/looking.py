@@ -145,7 +145,11 @@ def synchronised() -> bool | None:
 
 
 def kernel(
-    links: "Iterable[str]", lacking: tuple[str, ...], *, enforced: bool, proc: Path = Path("/proc/sys/net")
+    links: "Iterable[str]",
+    lacking: tuple[str, ...] | None,
+    *,
+    enforced: bool,
+    proc: Path = Path("/proc/sys/net"),
 ) -> Kernel:
     """Settings of this network namespace."""
     return Kernel(

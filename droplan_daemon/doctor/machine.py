@@ -72,11 +72,11 @@ def _hint(problem: "Problem") -> str:
 
 def kernel(seen: "Kernel") -> "Iterator[Finding]":
     """What the kernel can, and settings of the whole machine that matter here."""
-    for sentence in seen.lacking:
+    for sentence in seen.lacking or ():
         yield found(
             "kernel.unsupported", sentence, "take a kernel of your distribution, with its modules installed"
         )
-    if not seen.lacking:
+    if seen.lacking == ():
         yield found("kernel.good", "the kernel has what the backend needs")
     yield from _tracking(seen)
     unchecked = [name for name, value in seen.rp_filter.items() if value == 0]

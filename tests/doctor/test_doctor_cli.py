@@ -1,5 +1,7 @@
 """`droplan doctor` on a Droplet with a DigitalOcean around it."""
 
+import json
+import subprocess
 import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING
@@ -9,14 +11,16 @@ import pytest
 from droplan_daemon.lab.faults import Fault, Headers, Status
 from droplan_daemon.lab.limits import Limiter, Limits
 from droplan_daemon.lab.scopes import FULL, scoped
-from tests.cli.conftest import nobody
-from tests.daemon.machine import CANARY
+from tests.cli.conftest import nobody, public_folder
+from tests.daemon.machine import CANARY, PROGRAM
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.doctor.conftest import Bench
 
 pytestmark = pytest.mark.kernel
-__all__ = ["nobody"]
+__all__ = ["nobody", "public_folder"]
 
 READS = ("droplet:read", "vpc:read", "vpc_peering:read")
 TAGGED = '[peers]\ntag = "web"\n'
@@ -99,7 +103,7 @@ def test_a_configuration_with_a_mistake(bench: "Bench") -> None:
     assert [f"{bench.config}:1: "] == [
         what[: len(f"{bench.config}:1: ")] for what in told.what("config.invalid")
     ]
-    assert ["the API could not be looked at: the configuration or the token has a mistake"] == [
+    assert ["the API could not be looked at: it takes a configuration without a mistake, and a token"] == [
         what for what in told.what("unlooked") if "API" in what
     ]
     assert [] == bench.api.paths
@@ -139,3 +143,26 @@ def test_lines_for_a_person(bench: "Bench") -> None:
     more = bench.droplan("doctor", "--verbose").stdout.splitlines()
     assert lines == more[: len(lines)]
     assert {"fine"} == {line.partition(":")[0] for line in more[len(lines) : -1]}
+
+
+def test_who_is_not_root(bench: "Bench", nobody: tuple[str, ...], public_folder: "Path") -> None:
+    """Is told what could not be looked at, and never that it is fine."""
+    config = public_folder / "droplan.toml"
+    config.write_text(f'[source]\ntoken_file = "{bench.token_file}"\n')
+    done = bench.namespace.call(
+        subprocess.run,
+        [*nobody, *PROGRAM, "doctor", "--json", "--config", str(config)],
+        env=bench.environ,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    found = json.loads(done.stdout)["findings"]
+    missed = [f["what"].partition(" could not")[0] for f in found if f["severity"] == "unknown"]
+    assert {"the token", "the API", "the backend", "iptables' rules", "the state folder"} <= set(missed)
+    rooms = ("kernel", "firewall", "state", "backend", "old", "service", "token", "api")
+    assert [] == [
+        f["id"] for f in found if f["severity"] == "fine" and f["id"] in {f"{r}.good" for r in rooms}
+    ]

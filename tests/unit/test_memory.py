@@ -45,7 +45,8 @@ import droplan_daemon.backends.nft, droplan_daemon.sources.digitalocean
 import droplan_daemon.sources.host, droplan_daemon.sources.links, droplan_daemon.sources.metadata
 unwanted = ("droplan_daemon.lab", "importlib.metadata", "zipfile", "http.client", "http.cookiejar",
             "urllib.request", "email.message", "difflib", "pickle", "zoneinfo", "multiprocessing",
-            "pyroute2.netlink.nlsocket", "droplan_daemon.metrics", "prometheus_client", "wsgiref")
+            "pyroute2.netlink.nlsocket", "droplan_daemon.metrics", "prometheus_client", "wsgiref",
+            "droplan_daemon.doctor", "droplan_daemon.sources.probing")
 print([name for name in unwanted if name in sys.modules])
 """
     assert "[]" == _run(program)
