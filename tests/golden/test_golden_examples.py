@@ -30,7 +30,7 @@ def _files(example: Path) -> list[str]:
     return ["--config", str(example / "droplan.toml"), "--fleet", str(example / "fleet.json")]
 
 
-FOLDERS = sorted(folder for folder in EXAMPLES.iterdir() if folder.is_dir())
+FOLDERS = sorted(fleet.parent for fleet in EXAMPLES.glob("*/fleet.json"))
 SERVERS = [(folder, name) for folder in FOLDERS for name in _names(folder)]
 
 
