@@ -16,6 +16,7 @@ from .kernels import Kernels, all_backends
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
     from typing import TextIO
 
     from droplan_daemon.daemon import Daemon, Parts
@@ -201,8 +202,9 @@ def flush(args: "argparse.Namespace") -> int:
     removed = [kernel.name for kernel in all_backends() if reconcile.flush(kernel)]
     found = folders(environment())
     retired = StateFiles(found.state, found.runtime).retire()
+    cleared = _cleared(args)
     if args.json:
-        output.document({"ok": True, "removed": bool(removed), "retired": retired})
+        output.document({"ok": True, "removed": bool(removed), "retired": retired, "cleared": cleared})
         return 0
     for name in removed:
         print(f"removed: {_HOLDINGS[name]}")
@@ -210,7 +212,21 @@ def flush(args: "argparse.Namespace") -> int:
         print("nothing to remove: no table inet droplan, no chains of droplan's in iptables")
     if retired:
         print("removed: the boot script; the next boot restores nothing until the daemon has run again")
+    for path in cleared:
+        print(f"removed: droplan's rules in {path}, which is restored at boot")
     return 0
+
+
+def _cleared(args: "argparse.Namespace") -> "list[Path]":
+    """The host's saved rules that had some of ours; a configuration in disorder keeps nobody from it."""
+    from droplan_daemon.settings import IptablesSave, PersistSettings
+
+    from .keeping import clear
+
+    wanted = PersistSettings()
+    with suppress(ConfigInvalid):
+        wanted = wiring.settings_of(args, need_token=False).persist
+    return [] if wanted.iptables_save is IptablesSave.OFF else list(clear(wanted))
 
 
 def add_lab(subparsers: Any) -> None:

@@ -29,6 +29,12 @@ def keeper(wanted: PersistSettings, variant: str = "", *, asked: bool = False) -
     return IptablesKeeper(files, tools, strict=strict and not always) if files else None
 
 
+def clear(wanted: PersistSettings) -> tuple[Path, ...]:
+    """Take droplan's rules out of the host's saved ones; the files that changed. Raises StoreFailed."""
+    found = keeper(wanted, asked=True)
+    return found.clear() if found else ()
+
+
 def unrestored(wanted: PersistSettings) -> str:
     """That nothing on this host restores what is saved, and what would; empty where something does."""
     there = _signs()

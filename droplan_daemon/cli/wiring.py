@@ -168,6 +168,18 @@ def _keeper(settings: Settings, kernel: "Backend", kernels: Kernels | None) -> "
     return _Saving(settings, kernel, kernels)
 
 
+_SAVED = tuple(map(Path, ("/etc/iptables/rules.v4", "/etc/iptables/rules.v6")))
+_SAVED += tuple(map(Path, ("/etc/sysconfig/iptables", "/etc/sysconfig/ip6tables")))
+
+
+def _has_ours(path: Path) -> bool:
+    """Whether a file of rules has chains of ours, from when iptables was the backend."""
+    try:
+        return b"\n:droplan-about " in path.read_bytes()
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class _Saving:
     """A Keeper for whatever Backend the cycle has chosen."""
@@ -177,10 +189,14 @@ class _Saving:
     kernels: Kernels | None
 
     def keep(self, ruleset: "Ruleset | None") -> None:
-        """Save the rules, if this Backend's are to be saved. Raises StoreFailed."""
+        """Save the rules, if this Backend's are to be saved; else none of ours are. Raises StoreFailed."""
         kernel = (self.kernels.current if self.kernels else None) or self.kernel
         wanted = self.settings.persist
         if wanted.iptables_save is IptablesSave.AUTO and kernel.name != "iptables":
+            if any(map(_has_ours, (*filter(None, (wanted.rules_v4, wanted.rules_v6)), *_SAVED))):
+                from .keeping import clear
+
+                clear(wanted)
             return
         from .keeping import keeper
 

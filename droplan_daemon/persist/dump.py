@@ -13,6 +13,11 @@ _COUNTERS = re.compile(r"^\[\d+:\d+\] |(?<=\S) \[\d+:\d+\]$")
 # What runs or is drawn anew without anybody having changed anything.
 _VOLATILE = re.compile(r" (?:timeout|packets|bytes|initval) (?:0x)?[0-9a-f]+(?= |$)")
 _MATCHED = re.compile(r"--(?:match|add|del|map)-set (?:\"([^\"]+)\"|(\S+))")
+_DECLARED = re.compile(r":(droplan-\S+) ")
+_MARKED = re.compile(r"-A (\S+) .*--comment \"droplan \d+ ")
+_LEADS = re.compile(r" -[jg] (\S+)")
+_OUR_SETS = re.compile(r"(?:create|add) d[pn]-")
+_ABOUT = "droplan-about"
 _SETS_LINE = re.compile(r"(?:create|add) (\S+) \S.*")
 
 
@@ -82,3 +87,33 @@ def with_sets(sets: str, older: str, names: "Collection[str]") -> str:
         line for line in older.splitlines() if (name := _SETS_LINE.fullmatch(line)) and name[1] in missing
     ]
     return sets + "".join(f"{line}\n" for line in kept)
+
+
+def without_ours(rules: str) -> str:
+    """The same dump without droplan's chains and the jumps to them; every other line as it is.
+
+    Ours are chains with our names in which every rule has our comment, beside the one that only we make.
+    """
+    lines = [(line, _COUNTERS.sub("", line, count=1)) for line in rules.splitlines(keepends=True)]
+    marked = {found[1] for _, rule in lines if (found := _MARKED.match(rule))}
+    others = {
+        rule.split(" ", 2)[1] for _, rule in lines if rule.startswith("-A ") and not _MARKED.match(rule)
+    }
+    ours = {found[1] for line, _ in lines if (found := _DECLARED.match(line))} - others
+    if _ABOUT not in marked & ours:
+        return rules
+    return "".join(line for line, rule in lines if not _belongs(rule, ours))
+
+
+def _belongs(rule: str, ours: "Collection[str]") -> bool:
+    if declared := _DECLARED.match(rule):
+        return declared[1] in ours
+    if not (marked := _MARKED.match(rule)):
+        return False
+    leads = _LEADS.search(rule)
+    return marked[1] in ours or (leads is not None and leads[1] in ours)
+
+
+def sets_without_ours(sets: str) -> str:
+    """The same dump of sets without droplan's."""
+    return "".join(line for line in sets.splitlines(keepends=True) if not _OUR_SETS.match(line))

@@ -69,6 +69,27 @@ class IptablesKeeper:
         """Save what differs, or only say what that would be; one Saved for each file of the layout."""
         return _Saving(self, dry_run=dry_run).run()
 
+    def clear(self) -> tuple[Path, ...]:
+        """Take droplan's own rules and sets out of the files, and nothing else; the files that changed.
+
+        Raises StoreFailed with every file that still has some.
+        """
+        layout, told, done, failed = self.layout, self.tools, list[Path](), list[StoreFailed]()
+        for path, without, usable in (
+            (layout.rules_v4, dump.without_ours, _passes(told.test_v4)),
+            (layout.rules_v6, dump.without_ours, _passes(told.test_v6)),
+            (layout.ipsets, dump.sets_without_ours, _shaped),
+        ):
+            try:
+                if path and _cleared(path, without, usable):
+                    done.append(path)
+            except StoreFailed as error:
+                failed.append(error)
+        if failed:
+            message = f"{'; '.join(map(str, failed))}; droplan's rules in it would come back at the next boot"
+            raise StoreFailed(message, errno=failed[0].errno)
+        return tuple(done)
+
 
 class _Saving:
     """One save: what was printed, and what became of it."""
@@ -207,6 +228,19 @@ def _text(path: Path | None) -> str:
     except StoreFailed:
         return ""
     return old.text if old else ""
+
+
+def _cleared(path: Path, without: "Callable[[str], str]", usable: "Callable[[str], bool]") -> bool:
+    """Whether there was something to take out. Raises StoreFailed."""
+    old = files.read(path)
+    text = without(old.text) if old else ""
+    if old is None or text == old.text:
+        return False
+    if not usable(text):
+        raise StoreFailed(f"{path} could not be restored without droplan's chains, and is left as it is")
+    files.back_up(old, usable)
+    files.replace(path, text, old)
+    return True
 
 
 def _passes(test: "Words") -> "Callable[[str], bool]":

@@ -88,7 +88,7 @@ def test_flush_removes_ours_and_nothing_else(machine: "Machine") -> None:
     assert (0, "removed: table inet droplan") == (done.returncode, done.stdout.splitlines()[0])
     assert before == machine.namespace.run("nft", "list", "ruleset")
     again = machine.droplan("flush", "--json")
-    assert {"ok": True, "removed": False, "retired": False} == json.loads(again.stdout)
+    assert {"ok": True, "removed": False, "retired": False, "cleared": []} == json.loads(again.stdout)
 
 
 def test_check_judges_the_file(machine: "Machine") -> None:

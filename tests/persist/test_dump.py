@@ -120,3 +120,40 @@ def test_missing_sets_come_from_the_older_dump() -> None:
         "create a hash:ip m\nadd a 1.1.1.1\ncreate b hash:ip m\ncreate z old\n",
         {"a", "z", "q"},
     )
+
+
+MINE = """\
+*filter
+:INPUT ACCEPT [0:0]
+:droplan-about - [0:0]
+:droplan-empty - [0:0]
+:droplan-of-others - [0:0]
+:droplan-peers - [0:0]
+[1:60] -A INPUT -i eth1 -m comment --comment "droplan 0 private" -j droplan-peers
+-A INPUT -m comment --comment "droplan 0 of somebody else" -j ACCEPT
+-A INPUT -j droplan-of-others
+-A droplan-about -m comment --comment "droplan 0 by droplan"
+-A droplan-of-others -s 192.0.2.1/32 -j ACCEPT
+-A droplan-peers -m comment --comment "droplan 1 denied" -j DROP
+COMMIT
+"""
+THEIRS = """\
+*filter
+:INPUT ACCEPT [0:0]
+:droplan-of-others - [0:0]
+-A INPUT -m comment --comment "droplan 0 of somebody else" -j ACCEPT
+-A INPUT -j droplan-of-others
+-A droplan-of-others -s 192.0.2.1/32 -j ACCEPT
+COMMIT
+"""
+
+
+def test_what_is_ours_can_be_taken_out() -> None:
+    """Our chains, empty ones too, and the jumps to them go; all else stays, whatever it is called."""
+    assert THEIRS == dump.without_ours(MINE)
+    assert RULES == dump.without_ours(RULES)
+    old = MINE.replace(' -m comment --comment "droplan', ' -m comment --comment "old droplan')
+    assert old == dump.without_ours(old)
+    assert SETS == dump.sets_without_ours(
+        SETS + "create dp-x hash:ip\nadd dp-x 10.0.0.1\ncreate dn-x hash:ip\n"
+    )

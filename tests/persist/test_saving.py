@@ -125,3 +125,41 @@ def test_with_iptables_a_new_peer_is_in_the_saved_rules(machine: Machine, tmp_pa
     assert RULE in rules.read_text()
     added = str(machine.world.add_droplet("late-1", vpc=machine.vpc.id).address("private"))
     until(lambda: f" {added}\n" in sets.read_text(), 30, "the new peer on disk")
+
+
+def _without_ours(folder: "Path") -> bool:
+    """The operator's rule is saved, and nothing of droplan's."""
+    texts = [path.read_text() for path in sorted(folder.glob("*")) if "droplan-bak" not in path.name]
+    assert any(RULE in text for text in texts)
+    return not any("droplan" in text or "dp-" in text for text in texts)
+
+
+@pytest.mark.parametrize("ipset", ["true", "false"])
+def test_flush_leaves_nothing_that_comes_back(machine: Machine, tmp_path: "Path", ipset: str) -> None:
+    """What was saved with droplan's chains is without them after `flush`: no boot brings them back."""
+    saved = tmp_path / "saved"
+    firewall = f'[firewall]\nbackend = "iptables"\nipset = {ipset}\n'
+    machine.write(kept_below(machine, saved, mode="auto") + firewall)
+    assert 0 == machine.droplan("once").returncode
+    assert not _without_ours(saved)
+    done = machine.droplan("flush")
+    assert 0 == done.returncode, done.stderr
+    assert f"removed: droplan's rules in {saved / 'rules.v4'}, which is restored at boot\n" in done.stdout
+    assert _without_ours(saved)
+    for family in ("iptables", "ip6tables"):
+        text = (saved / f"rules.v{4 if family == 'iptables' else 6}").read_text()
+        machine.namespace.run(f"{family}-restore", text=text)
+    assert "saved" not in machine.droplan("flush").stdout
+
+
+def test_moving_to_nftables_leaves_nothing_that_comes_back(machine: Machine, tmp_path: "Path") -> None:
+    """Saved chains of the backend before would shut out new peers at each boot: they go with the kernel's."""
+    saved = tmp_path / "saved"
+    kept = kept_below(machine, saved, mode="auto")
+    machine.write(kept + '[firewall]\nbackend = "iptables"\n')
+    assert 0 == machine.droplan("once").returncode
+    assert not _without_ours(saved)
+    machine.write(kept + '[firewall]\nbackend = "nftables"\n')
+    done = machine.droplan("once")
+    assert (0, "") == (done.returncode, done.stderr)
+    assert _without_ours(saved)
