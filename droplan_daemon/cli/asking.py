@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from droplan_daemon.errors import Problem
     from droplan_daemon.model.policy import Policy
     from droplan_daemon.reconcile import World
+    from droplan_daemon.sources.metadata import Identity
 
 _SCOPES = ("droplet:read", "vpc:read", "vpc_peering:read")
 
@@ -85,13 +86,13 @@ def _loaded(path: Path, *, need_token: bool) -> "tuple[Settings | None, tuple[Pr
 
 async def asked(settings: Settings, *, usable: bool) -> Remote:
     """The API, the metadata service, and what they make of this machine."""
-    metadata = await _metadata(settings)
+    identity, metadata = await _metadata(settings)
     if not usable:
         why = "it takes a configuration without a mistake, and a token"
         return Remote(Unlooked("the API", why, "mend those first"), Place(metadata=metadata))
     probed = None
     if settings.source.kind is SourceKind.DIGITALOCEAN:
-        probed = await _probed(settings)
+        probed = await _probed(settings, identity)
     made = wiring.parts(settings, wiring.nothing())
     place, world, error = Place(metadata=metadata), None, None
     try:
@@ -110,19 +111,18 @@ async def asked(settings: Settings, *, usable: bool) -> Remote:
     return Remote(api, place, probed.ahead if probed else None, world)
 
 
-async def _metadata(settings: Settings) -> str:
-    """Why the metadata service says nothing that can be used; empty where it does."""
+async def _metadata(settings: Settings) -> "tuple[Identity | None, str]":
+    """Who the metadata service says that this is, or why it says nothing that can be used."""
     service = Metadata(settings.source.metadata_url, now=wiring.CLOCK.now)
     try:
-        await service.identity()
+        return await service.identity(), ""
     except DroplanError as error:
-        return str(error)
+        return None, str(error)
     finally:
         await service.aclose()
-    return ""
 
 
-async def _probed(settings: Settings) -> Probed:
+async def _probed(settings: Settings, identity: "Identity | None") -> Probed:
     source, policy = settings.source, settings.policy
     probe = Probe(
         source.url,
@@ -131,8 +131,7 @@ async def _probed(settings: Settings) -> Probed:
         ca_file=source.ca_file,
         renewal=source.renewal,
     )
-    host = wiring.store(settings).recall()
-    return await probe.ask(_needed(policy), host.droplet_id if host else None)
+    return await probe.ask(_needed(policy), identity.droplet_id if identity else None)
 
 
 def _needed(policy: "Policy") -> tuple[str, ...]:

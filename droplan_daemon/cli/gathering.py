@@ -26,6 +26,7 @@ from droplan_daemon.errors import (
     DroplanError,
     HostUnknown,
     KernelUnsupported,
+    NotPermitted,
     StoreFailed,
 )
 from droplan_daemon.migrate.planning import migration
@@ -75,7 +76,7 @@ async def facts(path: Path | None) -> Facts:
         units=units,
         daemon=_daemon(wiring.store(settings)),
         backend=backend,
-        old=_old(rules, settings, backend),
+        old=_old(rules, settings, kernels.current.name if kernels.current else "nftables"),
         links=links,
         api=remote.api,
         place=remote.place,
@@ -107,7 +108,7 @@ def _dumps() -> looking.Dumps | Unlooked:
 
 def _backend(
     kernels: Kernels, firewall: "Firewall"
-) -> "tuple[tuple[str, ...] | None, Backend | Unlooked, bool]":
+) -> "tuple[tuple[str, ...] | None, Backend | Unlooked | None, bool]":
     """What the kernel lacks, which backend is chosen, and whether rules of ours stand."""
     try:
         kernel = kernels.choose(firewall)
@@ -117,11 +118,13 @@ def _backend(
             sets.headers()
             sets.close()
     except KernelUnsupported as error:
-        return (str(error),), looking.gathered("the backend", error), False
-    except DroplanError as error:
+        return (str(error),), None, False
+    except NotPermitted as error:
         return None, looking.gathered("the backend", error), False
+    except DroplanError as error:
+        return None, Backend(kernels.about()[0], str(error)), False
     choice, cautions = kernels.about()
-    return (), Backend(choice, cautions), held
+    return (), Backend(choice, cautions=cautions), held
 
 
 def _saved(settings: Settings, kernel: "effects.Backend | None") -> Saved | Unlooked | None:
@@ -139,15 +142,12 @@ def _saved(settings: Settings, kernel: "effects.Backend | None") -> Saved | Unlo
     )
 
 
-def _old(
-    rules: looking.Dumps | Unlooked, settings: Settings, backend: Backend | Unlooked
-) -> tuple[str, ...] | Unlooked:
+def _old(rules: looking.Dumps | Unlooked, settings: Settings, backend: str) -> tuple[str, ...] | Unlooked:
     """Where something of the old droplan is that `migrate` would take over."""
     if isinstance(rules, Unlooked) or os.geteuid():
         return Unlooked("what the old droplan left", "its files and rules are root's", looking.AS_ROOT)
     found = search(Path("/"), environment(), settings.path.absolute())
-    name = "" if isinstance(backend, Unlooked) else backend.choice.partition(" ")[0].rstrip(",")
-    planned = migration(found, looking.old_droplan(rules), name, settings.path)
+    planned = migration(found, looking.old_droplan(rules), backend, settings.path)
     return planned.sources if planned else ()
 
 

@@ -157,9 +157,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What holds the rules: the choice and its reason, and what a person should know."""
+    """What holds the rules: the choice and its reason, what keeps it from that, what a person should know."""
 
     choice: str
+    blocked: str = ""
     cautions: tuple[str, ...] = ()
 
 
@@ -221,7 +222,7 @@ class Facts:
     state: State | Unlooked
     units: "tuple[Unit, ...] | Unlooked"
     daemon: Daemon | Unlooked | None
-    backend: Backend | Unlooked
+    backend: Backend | Unlooked | None
     old: "tuple[str, ...] | Unlooked"
     links: tuple[str, ...] = ()
     api: Api | Unlooked | None = None

@@ -97,6 +97,7 @@ CATALOGUE: "Mapping[str, Entry]" = MappingProxyType(
         "firewall.good": Entry(_F, "nobody else's rules are in the way"),
         "old.droplan": Entry(_W, "the old droplan is still here"),
         "old.gone": Entry(_F, "there is nothing of the old droplan"),
+        "backend.blocked": Entry(_E, "the backend cannot hold rules on this machine as it is"),
         "backend.caution": Entry(_W, "the backend works, but not as one would think"),
         "backend.chosen": Entry(_F, "which backend holds the rules, and why"),
         "saved.behind": Entry(_W, "the saved iptables rules are not those of the kernel"),

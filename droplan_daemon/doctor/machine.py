@@ -139,7 +139,11 @@ def _off(ahead: float) -> str:
 
 def backend(chosen: "Backend") -> "Iterator[Finding]":
     """Which one, and what is odd about it."""
-    yield found("backend.chosen", f"rules by {chosen.choice}")
+    if chosen.blocked:
+        fix = "droplan once tries it again, and says the same; nothing of it was done by halves"
+        yield found("backend.blocked", chosen.blocked, fix)
+    else:
+        yield found("backend.chosen", f"rules by {chosen.choice}")
     for caution in chosen.cautions:
         yield found(
             "backend.caution", caution, "docs/iptables.md has the whole of it; droplan once tries it now"

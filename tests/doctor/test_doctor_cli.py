@@ -28,6 +28,15 @@ WALL = """table inet other {
     chain wall { type filter hook input priority 0; policy drop; iifname lo accept; }
 }
 """
+OLD = """*filter
+:INPUT ACCEPT [0:0]
+:droplan-peers - [0:0]
+-A INPUT -i eth1 -j droplan-peers
+-A INPUT -i eth1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A INPUT -i eth1 -j DROP
+-A droplan-peers -s 10.10.0.2/32 -j ACCEPT
+COMMIT
+"""
 
 
 def test_a_fresh_droplet(bench: "Bench") -> None:
@@ -46,8 +55,11 @@ def test_a_droplet_that_is_kept(bench: "Bench") -> None:
     """With a daemon that runs and a checkpoint there is nothing to do, and the exit code says so."""
     daemon = bench.start()
     daemon.ready()
+    attached = Fault(Status(200, {"firewalls": [{"name": "edge"}]}), path="/v2/droplets/*/firewalls")
+    bench.cloud.faults.add(attached)
     told = bench.doctor()
     assert (0, []) == (told.code, told.ids("error", "warning"))
+    assert ["edge" in what for what in told.what("cloud_firewall.attached")] == [True]
     assert {"service.good", "state.good", "token.wide"} <= set(told.ids())
     (bench.folder / "state" / "ruleset.nft").unlink()
     (bench.folder / "state").chmod(0o755)
@@ -129,6 +141,24 @@ def test_a_disk_of_another_droplet(bench: "Bench") -> None:
     assert "state.good" in bench.doctor().ids()
     bench.namespace.run("ip", "link", "set", "eth1", "address", "02:00:00:00:00:99")
     assert "state.foreign" in bench.doctor().ids("error")
+
+
+def test_a_host_of_iptables(bench: "Bench") -> None:
+    """Rules by iptables: a policy DROP behind ours is no wall, and the old program's chains are found."""
+    bench.write('[firewall]\nbackend = "iptables"\n')
+    bench.namespace.run("iptables-nft-restore", text=OLD)
+    told = bench.doctor()
+    assert ["the old droplan is still here: droplan-peers of iptables-nft"] == told.what("old.droplan")
+    assert ["backend.blocked"] == told.ids("error")
+    bench.namespace.run("nft", "flush", "ruleset")
+    done = bench.droplan("once")
+    assert (0, "") == (done.returncode, done.stderr)
+    bench.namespace.run("iptables-nft", "-A", "INPUT", "-i", "lo", "-j", "ACCEPT")
+    bench.namespace.run("iptables-nft", "-P", "INPUT", "DROP")
+    told = bench.doctor()
+    assert ["service.down"] == told.ids("error", "warning")
+    assert ["rules by iptables"] == [what[:17] for what in told.what("backend.chosen")]
+    assert {"state.good", "old.gone", "firewall.good"} <= set(told.ids())
 
 
 def test_lines_for_a_person(bench: "Bench") -> None:
