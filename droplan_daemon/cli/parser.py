@@ -174,11 +174,12 @@ examples:
 json: a list of id, name, peer, reason, private, public
 """
 _FLUSH = """\
-Only the table `inet droplan` is removed; other people's rules are never touched.
+What droplan put in the kernel is removed, its boot script, and what of it was saved
+with the host's iptables rules; other people's rules are never touched.
 Stop the daemon first: it puts back what is missing.
 
 examples:
   sudo systemctl disable --now droplan && sudo droplan flush
 
-json: ok, removed
+json: ok, removed, retired (the boot script), cleared (files of saved rules)
 """
