@@ -96,8 +96,14 @@ class Kernels(Protocol):
     def choose(self, firewall: "Firewall") -> Backend:
         """The Backend that this asks for, on this host. Raises KernelUnsupported or NotPermitted."""
 
-    def leave_others(self) -> None:
-        """Remove what those that are not chosen hold; what cannot be is told by `about`, and tried again."""
+    def make_way(self) -> None:
+        """After a conflict: keep what is not chosen from standing in the way of what is."""
+
+    def leave_others(self, *, again: bool = False) -> None:
+        """Remove what those that are not chosen hold; what cannot be is told by `about`, and tried again.
+
+        Once that is done nobody looks any more, unless `again`.
+        """
 
     def about(self) -> tuple[str, tuple[str, ...]]:
         """What was chosen and why, as the end of a sentence; and what a person should know of it."""

@@ -21,6 +21,7 @@ from .diff import diff
 from .errors import CommitConflict, CommitRejected, CommitUnknown, HostUnknown, Refusal, Retry
 from .model.checkpoint import is_stale
 from .model.fleet import InterfaceKind
+from .model.plan import AddElements, RemoveElements
 from .policy.compile import compile_ruleset, managed_interface
 from .policy.effective import effective
 from .policy.peers import peer_droplets
@@ -188,7 +189,7 @@ class Cycle:
             return Failed(error)
         self.previous, self.holder = outcome.world.fleet, self.backend
         if self.kernels:
-            await asyncio.to_thread(self.kernels.leave_others)
+            await asyncio.to_thread(self.kernels.leave_others, again=_rebuilt(outcome))
         return await self._kept(outcome)
 
     async def _kept(self, outcome: Unchanged | Committed) -> Outcome:
@@ -220,6 +221,8 @@ class Cycle:
             try:
                 return await self._carry_out(prospect)
             except CommitConflict:
+                if self.kernels:
+                    await asyncio.to_thread(self.kernels.make_way)
                 prospect = await self._look_again(prospect.world)
             except CommitRejected:
                 # Strict changes fail when a read was short; a second look tells that from a real refusal.
@@ -285,6 +288,13 @@ class Cycle:
             if observation.ruleset == world.desired:
                 return _without_copy(observation, world)
         raise CommitUnknown("the ruleset read back is not the one that was written", reason="mismatch")
+
+
+def _rebuilt(outcome: Unchanged | Committed) -> bool:
+    """Whether more than members changed: somebody may have moved everything to another backend."""
+    return isinstance(outcome, Committed) and not all(
+        isinstance(change, AddElements | RemoveElements) for change in outcome.plan.changes
+    )
 
 
 def _without_copy(observation: "Observation", world: World) -> "Observation":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from droplan_daemon.errors import KernelUnsupported, Refusal, Retry
 from droplan_daemon.model.policy import BackendName, Firewall
-from droplan_daemon.reconcile import flush
+from droplan_daemon.reconcile import flush, put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,9 +60,20 @@ class Kernels:
         own: tuple[str, ...] = getattr(self._made[self._chosen], "cautions", tuple)()
         return str(self._chosen), tuple(filter(None, (self._chosen.caution, *own, self._left)))
 
-    def leave_others(self) -> None:
+    def make_way(self) -> None:
+        """Have rules of another variant of iptables name no ip set: while they do, it cannot be made anew.
+
+        They go on judging as they did, each member by a rule of its own, until `leave_others`.
+        """
+        if self._chosen is None or self._chosen.backend is not BackendName.IPTABLES:
+            return
+        with suppress(Retry, Refusal, KernelUnsupported):  # then the conflict goes on, and is told
+            for other in _of_iptables(self._chosen):
+                _without_sets(other)
+
+    def leave_others(self, *, again: bool = False) -> None:
         """Remove what a Backend that is not chosen still holds; what cannot be is told, and tried again."""
-        if self._chosen is None or self._clean == self._chosen:
+        if self._chosen is None or (self._clean == self._chosen and not again):
             return
         try:
             for other in _others(self._chosen):
@@ -112,6 +123,20 @@ def _backend(choice: "Choice") -> "NftBackend | IptablesBackend":
     return IptablesBackend(choice.variant, ipset=choice.ipset)
 
 
+def _without_sets(other: "IptablesBackend") -> None:
+    """The same rules, in the form without ip sets. Raises Retry, Refusal or KernelUnsupported."""
+    from droplan_daemon.backends.iptables import IptablesBackend
+
+    with_sets = IptablesBackend(other.variant)
+    try:
+        found = with_sets.observe().ruleset
+        if found and found.sets:
+            put(other, found)
+    finally:
+        with_sets.close()
+        other.close()
+
+
 def all_backends() -> "Iterator[NftBackend | IptablesBackend]":
     """Every Backend that may hold something of ours."""
     from droplan_daemon.backends.nft import NftBackend
@@ -129,7 +154,7 @@ def _others(chosen: "Choice") -> "Iterator[NftBackend | IptablesBackend]":
         yield from _of_iptables(None)
 
 
-def _of_iptables(chosen: "Choice | None") -> "Iterator[NftBackend | IptablesBackend]":
+def _of_iptables(chosen: "Choice | None") -> "Iterator[IptablesBackend]":
     """The variants of iptables that hold chains of ours, but for the one that is chosen."""
     if not any(which(name, path=_SBIN) for name in ("iptables-save", "ip6tables-save")):
         return
