@@ -128,11 +128,13 @@ def plan(args: "argparse.Namespace") -> int:
     """What `once` would change."""
     from . import plan_view, reach_view
 
-    prospect = asyncio.run(_prospect(args))
+    kernels = Kernels()
+    prospect = asyncio.run(_prospect(args, kernels))
     offline = not _about_this_machine(args)
-    meant = reach_view.meaning(prospect, None if offline else wiring.connections())
-    plan_view.plan(prospect, meant, offline=offline, verbose=args.verbose, as_json=args.json)
-    return _SOMETHING_TO_CHANGE if args.exit_code and prospect.plan else 0
+    holder, held = kernels.elsewhere() or ("", None)
+    meant = reach_view.meaning(prospect, None if offline else wiring.connections(), held)
+    plan_view.plan(prospect, meant, holder=holder, offline=offline, verbose=args.verbose, as_json=args.json)
+    return _SOMETHING_TO_CHANGE if args.exit_code and (prospect.plan or holder) else 0
 
 
 def show(args: "argparse.Namespace") -> int:
@@ -155,13 +157,12 @@ def _about_this_machine(args: "argparse.Namespace") -> bool:
     return args.fleet is None and args.name is None
 
 
-async def _prospect(args: "argparse.Namespace") -> "Prospect":
+async def _prospect(args: "argparse.Namespace", kernels: Kernels) -> "Prospect":
     """Against this machine's kernel; offline or as another Droplet, against an empty one."""
     if not _about_this_machine(args):
-        kernel, kernels = wiring.nothing(), None
-    else:
-        kernels = Kernels()
-        kernel = wiring.permitted_backend(wiring.settings_of(args).policy.firewall, kernels)
+        async with wiring.cycle_for(args, wiring.nothing()) as cycle:
+            return await cycle.prospect()
+    kernel = wiring.permitted_backend(wiring.settings_of(args).policy.firewall, kernels)
     async with wiring.cycle_for(args, kernel, kernels) as cycle:
         return await cycle.prospect()
 

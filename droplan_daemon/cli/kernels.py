@@ -6,13 +6,14 @@ Laws:
 3. A daemon on nftables imports nothing of iptables unless the machine has any of it.
 """
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from shutil import which
 from typing import TYPE_CHECKING
 
 from droplan_daemon.errors import KernelUnsupported, Refusal, Retry
 from droplan_daemon.model.policy import BackendName, Firewall
+from droplan_daemon.model.ruleset import From, To
 from droplan_daemon.reconcile import flush, put
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from droplan_daemon.backends.iptables import IptablesBackend
     from droplan_daemon.backends.nft import NftBackend
     from droplan_daemon.effects import Backend
+    from droplan_daemon.model.ruleset import Ruleset
 
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 
@@ -59,6 +61,14 @@ class Kernels:
             return "", ()
         own: tuple[str, ...] = getattr(self._made[self._chosen], "cautions", tuple)()
         return str(self._chosen), tuple(filter(None, (self._chosen.caution, *own, self._left)))
+
+    def elsewhere(self) -> "tuple[str, Ruleset] | None":
+        """What stands in a form that is not chosen, after its name; it goes when the chosen one stands."""
+        if self._chosen is None:
+            return None
+        with suppress(Retry, Refusal, KernelUnsupported):
+            return next(_forms(self._chosen), None)
+        return None
 
     def make_way(self) -> None:
         """Have rules of another variant of iptables name no ip set: while they do, it cannot be made anew.
@@ -121,6 +131,34 @@ def _backend(choice: "Choice") -> "NftBackend | IptablesBackend":
     from droplan_daemon.backends.iptables import IptablesBackend
 
     return IptablesBackend(choice.variant, ipset=choice.ipset)
+
+
+def _forms(chosen: "Choice") -> "Iterator[tuple[str, Ruleset]]":
+    """What each other Backend holds, and this one in its other form: in ip sets, or without."""
+    if chosen.backend is BackendName.IPTABLES and (found := _in_form(chosen.variant, ipset=not chosen.ipset)):
+        yield f"iptables {'without' if chosen.ipset else 'with'} ip sets", found
+    for other in _others(chosen):
+        with closing(other):
+            if isinstance(variant := getattr(other, "variant", None), str):
+                found = _in_form(variant, ipset=False) or _in_form(variant, ipset=True)
+                name = f"iptables ({variant})"
+            else:
+                found, name = other.observe().ruleset, other.name
+        if found:
+            yield name, found
+
+
+def _in_form(variant: str | None, *, ipset: bool) -> "Ruleset | None":
+    """What this variant of iptables holds, if it makes sense in this form: every set in use has members."""
+    from droplan_daemon.backends.iptables import IptablesBackend
+
+    with closing(IptablesBackend(variant, ipset=ipset, alone=ipset)) as backend:
+        found = backend.observe().ruleset
+    if found is None:
+        return None
+    rules = (rule for chain in found.chains.values() for rule in chain.rules)
+    used = {match.set for rule in rules for match in rule.matches if isinstance(match, From | To)}
+    return found if found.sets and used <= found.sets.keys() else None
 
 
 def _without_sets(other: "IptablesBackend") -> None:

@@ -131,7 +131,7 @@ examples:
   droplan plan --config droplan.toml --fleet fleet.json --as web-1
 
 json: ok, droplet, peers, backend, changes (kind, text, set, elements), warnings,
-  judged, released, reach (interface, direction, who, gained, lost), cuts
+  judged, released, reach (interface, direction, who, gained, lost), cuts, moves_from
 """
 _SHOW = f"""\
 {_OFFLINE.lstrip()}

@@ -38,22 +38,30 @@ _MOST = 40
 _LONGEST_NAME = 32
 
 
-def plan(prospect: "Prospect", meant: "Meaning", *, offline: bool, verbose: bool, as_json: bool) -> None:
-    """What `once` would do: what it means for people, then what the kernel gets."""
+def plan(
+    prospect: "Prospect", meant: "Meaning", *, holder: str, offline: bool, verbose: bool, as_json: bool
+) -> None:
+    """What `once` would do: what it means for people, then what the kernel gets.
+
+    `holder` is what else holds rules of ours (empty: nothing does).
+    """
     world, changes = prospect.world, prospect.plan.changes
     if as_json:
-        document({**_as_json(world, changes), **reach_view.plain(meant)})
+        document({**_as_json(world, changes), **reach_view.plain(meant), "moves_from": holder or None})
         return
     warn(world)
     if offline:
         print(f"on a kernel that holds nothing yet, {escape(world.own.name)} would get:")
-    for line in reach_view.lines(meant):
+    told = list(reach_view.lines(meant))
+    for line in told or (["nobody gains or loses anything"] if holder else []):
         print(line)
     if verbose or any(isinstance(change, AddElements | RemoveElements) for change in changes):
         print("in the kernel:")
     _print(world, changes, verbose=verbose)
-    if world.backend and (verbose or world.backend.startswith(BackendName.IPTABLES)):
+    if world.backend and (verbose or holder or world.backend.startswith(BackendName.IPTABLES)):
         print(f"rules by {escape(world.backend)}")
+    if holder:
+        print(f"{holder} holds droplan's rules now; they go when the new ones have been read back")
     print(f"to do: {summary(changes, verbose=verbose)}" if changes else f"nothing to change: {_state(world)}")
 
 

@@ -66,9 +66,14 @@ class Meaning:
     mode: str = ""
 
 
-def meaning(prospect: "Prospect", connections: "Connections | None") -> Meaning:
-    """What the Plan of a Prospect means; `connections` None: do not ask for them."""
-    observed, desired = prospect.observation.ruleset, prospect.world.desired
+def meaning(
+    prospect: "Prospect", connections: "Connections | None", held: "Ruleset | None" = None
+) -> Meaning:
+    """What the Plan of a Prospect means; `connections` None: do not ask for them.
+
+    `held` is what is enforced in another form, or by another Backend, until this one stands.
+    """
+    observed, desired = held or prospect.observation.ruleset, prospect.world.desired
     before, after = reach(_enforced(observed)), reach(_enforced(desired))
     judged, released = after.keys() - before.keys(), before.keys() - after.keys()
     compared = {spot: _worth_telling(grants, after.get(spot, ())) for spot, grants in before.items()}

@@ -176,8 +176,10 @@ def _opened(match: "Match") -> "Openings | None":
 
 
 def _held(ruleset: "Ruleset", name: str) -> "Space":
-    """The addresses of a set, hosts or ranges."""
-    held = ruleset.sets[name]
+    """The addresses of a set, hosts or ranges; none of one that is not there, as a kernel's may not be."""
+    held = ruleset.sets.get(name)
+    if held is None:
+        return space(())
     width = held.family.width
     return space(
         (int.from_bytes(element[:width], "big"), int.from_bytes(element[-width:], "big"))

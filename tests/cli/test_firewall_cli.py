@@ -40,7 +40,9 @@ def test_once_moves_over_and_flush_removes_all(machine: "Machine") -> None:
     machine.droplan("once")
     assert "inet droplan" in machine.namespace.run("nft", "list", "tables")
     machine.write('[firewall]\nbackend = "iptables"')
-    assert "rules by iptables, as configured" in machine.droplan("plan").stdout
+    planned = machine.droplan("plan").stdout
+    assert "rules by iptables, as configured\nnftables holds droplan's rules now; they go when" in planned
+    assert planned.startswith("nobody gains or loses anything\n")
     done = machine.droplan("once", "--json")
     assert "iptables, as configured" == json.loads(done.stdout)["backend"]
     assert "inet droplan" not in machine.namespace.run("nft", "list", "tables")
@@ -60,6 +62,20 @@ def test_once_moves_over_and_flush_removes_all(machine: "Machine") -> None:
     removed = machine.droplan("flush").stdout
     assert "removed: droplan's chains in iptables, and its ip sets" in removed
     assert "droplan" not in machine.namespace.run("iptables-save")
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(("now", "then"), [("true", "false"), ("false", "true")])
+def test_ip_sets_come_and_go_without_anybody(machine: "Machine", now: str, then: str) -> None:
+    """`plan` says that nobody gains or loses anything, and what holds the members until then."""
+    machine.write(f'[firewall]\nbackend = "iptables"\nipset = {now}')
+    assert 0 == machine.droplan("once").returncode
+    machine.write(f'[firewall]\nbackend = "iptables"\nipset = {then}')
+    done = machine.droplan("plan", "--exit-code")
+    form = "with" if now == "true" else "without"
+    assert (3, "") == (done.returncode, done.stderr)
+    assert f"iptables {form} ip sets holds droplan's rules now; they go when" in done.stdout
+    assert done.stdout.startswith("nobody gains or loses anything\n")
 
 
 @pytest.mark.kernel

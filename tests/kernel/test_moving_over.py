@@ -64,6 +64,35 @@ def test_a_change_of_the_backend_leaves_no_gap_and_nothing_behind(wires: Wires) 
     assert set() == _held(wires)
 
 
+@pytest.mark.parametrize(
+    ("before", "holder", "after"),
+    [
+        (NFTABLES, "nftables", PLAIN),
+        (NFTABLES, "nftables", SETS),
+        (SETS, "iptables (nft)", NFTABLES),
+        (PLAIN, "iptables (nft)", NFTABLES),
+        (PLAIN, "iptables without ip sets", SETS),
+        (SETS, "iptables with ip sets", PLAIN),
+    ],
+)
+@pytest.mark.parametrize("wires", ["nftables"], indirect=True)
+def test_what_another_backend_holds_is_known_before_a_move(
+    wires: Wires, before: Firewall, holder: str, after: Firewall
+) -> None:
+    """Or another form: its name and the Ruleset; nothing when all has moved, or nothing was there."""
+    kernels, desired = Kernels(), compiled(POLICY, THE_PEER)
+    wires.host.call(_flush_all)
+    wires.host.call(kernels.choose, after)
+    assert None is wires.host.call(kernels.elsewhere)
+    wires.host.call(_enforce, kernels, before, desired)
+    wires.host.call(kernels.choose, after)
+    assert (holder, desired) == wires.host.call(kernels.elsewhere)
+    wires.host.call(_enforce, kernels, after, desired)
+    assert None is wires.host.call(kernels.elsewhere)
+    wires.host.call(_flush_all)
+    wires.host.call(kernels.close)
+
+
 def _enforce(kernels: Kernels, firewall: Firewall, desired: object) -> None:
     backend = kernels.choose(firewall)
     put(backend, desired)  # type: ignore[arg-type]

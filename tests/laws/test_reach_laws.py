@@ -1,5 +1,6 @@
 """Laws of `reach`, and of what `explain` names: the Policy and its Ruleset are the same."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
@@ -128,6 +129,16 @@ def test_grants_are_what_rules_give_apart_from_lifelines(
     if told.ruling is not Ruling.UNJUDGED:
         ruled = {told.rule, *told.also} & {"peers", *(allow.name for allow in policy.allows)}
         assert bool(ruled) == bool(intersection(everything, _asked(packet)))
+
+
+@settings(max_examples=30)
+@given(_worlds, hosts)
+def test_a_set_that_is_not_there_lets_nobody_in(world: tuple[Policy, "Fleet"], host: Host) -> None:
+    """As a kernel may hold it: what names it grants nothing, and the rest stays as it is."""
+    policy, fleet = world
+    ruleset = compile_ruleset(policy, fleet, host, own(fleet))
+    empty = {name: replace(each, elements=frozenset()) for name, each in ruleset.sets.items()}
+    assert reach(replace(ruleset, sets=empty)) == reach(replace(ruleset, sets={}))
 
 
 @settings(max_examples=100)
