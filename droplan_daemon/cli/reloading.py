@@ -38,7 +38,7 @@ examples:
   sudo droplan reload
 
 exit codes: 0 enforced, 78 refused, 1 not enforced in time or no daemon, 77 not permitted
-json: ok, state (enforced, refused, waiting), message
+json: ok, state (enforced, refused, waiting), message, warnings
 """
 
 TIMEOUT = 110.0
@@ -72,14 +72,18 @@ def run(args: "argparse.Namespace") -> int:
     told = _awaited(files, pid, sent, args.timeout)
     state, message = told["state"], str(told.get("message") or "")
     refused = state == ReloadState.REFUSED
+    warnings = [] if refused else [str(text) for text in told["warnings"]]
     if args.json:
-        output.document({"ok": not refused, "state": state, "message": message or None})
+        report = {"ok": not refused, "state": state, "message": message or None, "warnings": warnings}
+        output.document(report)
     elif refused:
         output.note(f"the new configuration is refused, and the old one goes on: {escape(message)}")
     elif message:
         output.note(f"the new configuration is enforced; {escape(message)}")
     elif not args.quiet:
         print("the new configuration is enforced")
+    for text in () if args.quiet or args.json else warnings:
+        output.note(f"warning: {escape(text)}")
     return ConfigInvalid.exit_code if refused else 0
 
 
@@ -137,4 +141,6 @@ def _told(files: StateFiles, pid: int, sent: float) -> dict[str, Any] | None:
     if status.get("pid") != pid or not isinstance(found, dict):
         return None
     begun = found.get("begun")
-    return found if isinstance(begun, float) and begun >= sent else None
+    if not isinstance(begun, float) or begun < sent:
+        return None
+    return {**found, "warnings": status.get("warnings") or []}

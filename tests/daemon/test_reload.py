@@ -43,6 +43,17 @@ def test_it_returns_when_the_new_policy_is_enforced(machine: "Machine") -> None:
     assert (0, "", "") == (quiet.returncode, quiet.stdout, quiet.stderr)
 
 
+def test_what_is_hardly_meant_is_said(machine: "Machine") -> None:
+    """A tag that no Droplet has is enforced, for it was asked for; a person is told at once what it means."""
+    machine.start().ready()
+    machine.write('[peers]\ntag = "wbe"')
+    done = _reload(machine)
+    assert (0, "the new configuration is enforced\n") == (done.returncode, done.stdout)
+    assert "warning: peers.tag: no Droplet has the tag 'wbe'" in done.stderr
+    assert "'wbe'" in json.loads(_reload(machine, "--json").stdout)["warnings"][0]
+    assert "" == _reload(machine, "--quiet").stderr
+
+
 def test_a_refused_one_fails_and_says_why(machine: "Machine") -> None:
     """Exit 78 with the file, the line and the mistake; the old policy stays; the next good one counts."""
     running = machine.start()
