@@ -13,7 +13,10 @@ _COUNTERS = re.compile(r"^\[\d+:\d+\] |(?<=\S) \[\d+:\d+\]$")
 # What runs or is drawn anew without anybody having changed anything.
 _VOLATILE = re.compile(r" (?:timeout|packets|bytes|initval) (?:0x)?[0-9a-f]+(?= |$)")
 _MATCHED = re.compile(r"--(?:match|add|del|map)-set (?:\"([^\"]+)\"|(\S+))")
-_DECLARED = re.compile(r":(droplan-\S+) ")
+_DECLARED = re.compile(
+    r":(droplan-(?:about|peers(?:-public)?(?:-fwd)?|out(?:-public)?"
+    r"|(?:pub)?(?:in|fwd|out)-(?:rest|[0-9a-f]{12}|(?:tcp|udp)(?:-nat)?(?:-\d+)?))) "
+)
 _MARKED = re.compile(r"-A (\S+) .*--comment \"droplan \d+ ")
 _LEADS = re.compile(r" -[jg] (\S+)")
 _OUR_SETS = re.compile(r"(?:create|add) d[pn]-")

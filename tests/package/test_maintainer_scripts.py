@@ -27,18 +27,23 @@ _OURS = """\
 *filter
 :droplan-peers - [0:0]
 :droplan-about - [0:0]
+:droplan-in-09ca958e19c3 - [0:0]
 -A INPUT -i eth1 -m comment --comment "droplan 0 in" -j droplan-peers
 -A droplan-about -m comment --comment "droplan 0 written by droplan"
 -A droplan-peers {peers} -m comment --comment "droplan 1 peers" -j ACCEPT
--A droplan-peers -m comment --comment "droplan 2 the rest" -j DROP
+-A droplan-peers -p tcp -m comment --comment "droplan 2 ports" -g droplan-in-09ca958e19c3
+-A droplan-peers -m comment --comment "droplan 3 the rest" -j DROP
 COMMIT
 """
 _FOREIGN = """\
 *filter
 :droplan-peers-public - [0:0]
+:droplan-in-tcp - [0:0]
+:droplan-mine - [0:0]
 -A INPUT -i eth0 -j droplan-peers-public
 -A INPUT -p tcp -m comment --comment "my \\"own\\" droplan 1" -j ACCEPT
 -A droplan-peers-public -j DROP
+-A droplan-in-tcp -j DROP
 COMMIT
 """
 

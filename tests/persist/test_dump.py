@@ -126,7 +126,9 @@ MINE = """\
 *filter
 :INPUT ACCEPT [0:0]
 :droplan-about - [0:0]
-:droplan-empty - [0:0]
+:droplan-in-09ca958e19c3 - [0:0]
+:droplan-in-tcp-nat-3 - [0:0]
+:droplan-nobody - [0:0]
 :droplan-of-others - [0:0]
 :droplan-peers - [0:0]
 [1:60] -A INPUT -i eth1 -m comment --comment "droplan 0 private" -j droplan-peers
@@ -140,6 +142,7 @@ COMMIT
 THEIRS = """\
 *filter
 :INPUT ACCEPT [0:0]
+:droplan-nobody - [0:0]
 :droplan-of-others - [0:0]
 -A INPUT -m comment --comment "droplan 0 of somebody else" -j ACCEPT
 -A INPUT -j droplan-of-others
