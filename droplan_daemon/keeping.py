@@ -58,7 +58,7 @@ class Keeping:
     def inherit(self, other: "Keeping") -> None:
         """Go on where another Keeping of this machine stopped."""
         self.kept, self._sound, self._writing = other.kept, other._sound, other._writing  # noqa: SLF001 - one of us
-        self._remembered = other._remembered  # noqa: SLF001 - one of us
+        self._remembered, self._owed = other._remembered, other._owed  # noqa: SLF001 - one of us
 
     def age(self, checkpoint: Checkpoint) -> float | None:
         """Seconds since it was saved; None where no clock can tell."""

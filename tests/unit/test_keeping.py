@@ -148,6 +148,20 @@ def test_the_distribution_keeps_what_was_committed() -> None:
         assert expected == len(keeper.kept)
 
 
+def test_what_could_not_be_saved_is_owed_after_a_reload_too() -> None:
+    """A new configuration, with other places perhaps, saves what the one before could not."""
+    bench, after = _bench(TWO), _bench(TWO)
+    assert bench.cycle.keeping
+    assert after.cycle.keeping
+    bench.cycle.keeping.keeper = Distribution(full=True)
+    bench.run()
+    after.cycle.keeping.keeper = keeper = Distribution()
+    after.cycle.backend = bench.kernel
+    after.cycle.inherit(bench.cycle)
+    assert isinstance(after.run(), Unchanged)
+    assert 1 == len(keeper.kept)
+
+
 def test_a_disk_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cycle goes on and says so; the write goes on by itself, and only one at a time."""
     monkeypatch.setattr(room, "PATIENCE", 0.05)
