@@ -51,12 +51,11 @@ def _objects(text: str) -> "Iterator[tuple[str, Mapping[str, Any]]]":
 
 def _chain(body: "Mapping[str, Any]", rules: "Mapping[tuple[str, str, str], list[Rule]]") -> Chain:
     family, table, name = (str(body.get(key)) for key in ("family", "table", "name"))
-    judging = body.get("type") == "filter"
     priority = body.get("prio")
     return Chain(
         holder=f"table {family} {table}",
         name=name,
-        hook=str(body.get("hook") or "") if judging else "",
+        hook=str(body.get("hook") or ""),
         priority=priority if isinstance(priority, int) else 0,
         policy=str(body.get("policy") or "accept"),
         rules=tuple(rules.get((family, table, name), ())),

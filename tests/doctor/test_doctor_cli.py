@@ -1,6 +1,7 @@
 """`droplan doctor` on a Droplet with a DigitalOcean around it."""
 
 import json
+import signal
 import subprocess
 import time
 from email.utils import formatdate
@@ -12,7 +13,7 @@ from droplan_daemon.lab.faults import Fault, Headers, Status
 from droplan_daemon.lab.limits import Limiter, Limits
 from droplan_daemon.lab.scopes import FULL, scoped
 from tests.cli.conftest import nobody, public_folder
-from tests.daemon.machine import CANARY, PROGRAM
+from tests.daemon.machine import CANARY, PROGRAM, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,16 +56,19 @@ def test_a_droplet_that_is_kept(bench: "Bench") -> None:
     """With a daemon that runs and a checkpoint there is nothing to do, and the exit code says so."""
     daemon = bench.start()
     daemon.ready()
+    until((bench.folder / "state" / "ruleset.nft").exists, 60, "the boot script")
+    until(lambda: bench.droplan("status").returncode == 0, 60, "a status that is well")
     attached = Fault(Status(200, {"firewalls": [{"name": "edge"}]}), path="/v2/droplets/*/firewalls")
     bench.cloud.faults.add(attached)
     told = bench.doctor()
     assert (0, []) == (told.code, told.ids("error", "warning"))
     assert ["edge" in what for what in told.what("cloud_firewall.attached")] == [True]
     assert {"service.good", "state.good", "token.wide"} <= set(told.ids())
+    daemon.end(signal.SIGTERM)
     (bench.folder / "state" / "ruleset.nft").unlink()
     (bench.folder / "state").chmod(0o755)
     told = bench.doctor()
-    assert ["state.open", "state.script"] == sorted(told.ids("error", "warning"))
+    assert ["service.down", "state.open", "state.script"] == sorted(told.ids("error", "warning"))
 
 
 def test_what_a_token_lacks(bench: "Bench") -> None:
@@ -136,8 +140,16 @@ def test_files_that_others_may_touch(bench: "Bench") -> None:
 
 
 def test_a_disk_of_another_droplet(bench: "Bench") -> None:
-    """What was kept on another machine is an error before it is restored."""
+    """A boot script that is behind is told of, and what was kept on another machine is an error."""
     bench.droplan("once")
+    script = bench.folder / "state" / "ruleset.nft"
+    older = script.read_bytes()
+    bench.world.add_droplet("web-3", vpc=bench.vpc.id)
+    bench.droplan("once")
+    newer = script.read_bytes()
+    script.write_bytes(older)
+    assert "state.script" in bench.doctor().ids("warning")
+    script.write_bytes(newer)
     assert "state.good" in bench.doctor().ids()
     bench.namespace.run("ip", "link", "set", "eth1", "address", "02:00:00:00:00:99")
     assert "state.foreign" in bench.doctor().ids("error")
@@ -192,6 +204,7 @@ def test_who_is_not_root(bench: "Bench", nobody: tuple[str, ...], public_folder:
     found = json.loads(done.stdout)["findings"]
     missed = [f["what"].partition(" could not")[0] for f in found if f["severity"] == "unknown"]
     assert {"the token", "the API", "the backend", "iptables' rules", "the state folder"} <= set(missed)
+    assert "token.unusable" not in {f["id"] for f in found}
     rooms = ("kernel", "firewall", "state", "backend", "old", "service", "token", "api")
     assert [] == [
         f["id"] for f in found if f["severity"] == "fine" and f["id"] in {f"{r}.good" for r in rooms}

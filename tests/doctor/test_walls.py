@@ -38,7 +38,7 @@ UFW = """*filter
 
 def _input(rules: str, policy: str = "accept", hook: str = "input") -> str:
     wall = f"type filter hook {hook} priority 0\npolicy {policy}\n{rules}\n"
-    return f"table inet other {{\nchain aside {{ drop\n}}\nchain wall {{\n{wall}}}\n}}\n"
+    return f"table inet other {{\nchain aside {{ drop\n}}\nchain quiet {{ }}\nchain wall {{\n{wall}}}\n}}\n"
 
 
 NFT = [
@@ -72,6 +72,8 @@ NFT = [
     (_input("iifname eth1 return", "drop"), [DROPS]),
     (_input("goto aside"), [DROPS]),
     (_input("meta mark 7 goto aside"), []),
+    (_input("goto quiet\ndrop"), []),
+    (_input("jump quiet\ndrop"), [DROPS]),
     (_input("drop", hook="prerouting"), [DROPS]),
     (_input("", "drop", "forward"), [FORWARD]),
     (_input("", "drop", "output"), [OUT]),
@@ -207,6 +209,26 @@ def test_what_is_not_understood_decides_nothing(text: str) -> None:
     assert DROPS in {f.id for f in judged(Firewalls(shut), ("eth1",))}
     if "-j" not in text and "#" not in text:
         assert DROPS not in {f.id for f in judged(Firewalls(open_), ("eth1",))}
+
+
+def test_tables_beside_filter_judge_nobody() -> None:
+    """Of iptables only the table filter is asked."""
+    text = "*nat\n:INPUT DROP [0:0]\n-A INPUT -j DROP\nCOMMIT\n*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n"
+    found = iptables_dump.chains(text, "x")
+    assert [("INPUT", "accept", ())] == [(one.name, one.policy, one.rules) for one in found]
+
+
+def test_the_stricter_check_of_senders_counts(tmp_path: "Path") -> None:
+    """The kernel takes the higher of an interface's rp_filter and that of all."""
+    for name, value in (("all", "2"), ("eth0", "0"), ("eth1", "1")):
+        (tmp_path / "ipv4/conf" / name).mkdir(parents=True)
+        (tmp_path / "ipv4/conf" / name / "rp_filter").write_text(f"{value}\n")
+    found = looking.kernel(("eth0", "eth1", "gone"), (), enforced=True, proc=tmp_path)
+    assert {"eth0": 2, "eth1": 2} == found.rp_filter
+    (tmp_path / "ipv4/conf/all/rp_filter").write_text("0\n")
+    assert {"eth0": 0, "eth1": 1} == looking.kernel(
+        ("eth0", "eth1"), (), enforced=True, proc=tmp_path
+    ).rp_filter
 
 
 def test_a_service_that_flushes(tmp_path: "Path") -> None:
