@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from errno import EINVAL
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING
 
 from droplan_daemon.apply import apply
@@ -34,7 +35,7 @@ from .iptables_decode import decode
 from .iptables_encode import encode
 from .iptables_family import without
 from .iptables_names import BUILT_IN
-from .iptables_program import Program
+from .iptables_program import SEARCH, Program
 from .iptables_rules import UnfitError
 from .iptables_text import Saved, changes, packets, saved, whole
 
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
     from .ipset import IpSets
     from .iptables_encode import Table
 
+_NO_IPSET = (
+    "there is no program ipset: these rules are enforced without it, but boot cannot restore them; "
+    "install the package ipset, or set firewall.ipset = false"
+)
 _OF_MEMBERS = (AddElements, RemoveElements)
 _PROGRAM = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
 
@@ -96,8 +101,9 @@ class IptablesBackend:
             self._sets.close()
 
     def cautions(self) -> tuple[str, ...]:
-        """What a person should know: a family that is left out, and what to do about it."""
-        return tuple(self._programs[family].absence for family in Family if family not in self._held())
+        """What a person should know: a family that is left out, what boot will lack, and what to do."""
+        absent = tuple(self._programs[family].absence for family in Family if family not in self._held())
+        return (*absent, _NO_IPSET) if self._ipset and not which("ipset", path=SEARCH) else absent
 
     def fit(self, ruleset: Ruleset) -> Ruleset:
         """The same without a family that this host has no program for, or that its kernel has not."""

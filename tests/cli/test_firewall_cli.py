@@ -99,3 +99,19 @@ def test_a_family_without_programs_is_said_once(machine: "Machine", tmp_path: "P
     assert "there is no ip6tables-restore" in machine.droplan("status").stdout
     assert 0 == daemon.end(signal.SIGTERM)
     assert before.count('"rule"') == machine.namespace.run("nft", "-j", "list", "ruleset").count('"rule"')
+
+
+@pytest.mark.kernel
+def test_without_the_program_ipset_the_next_boot_is_cautioned_of(
+    machine: "Machine", tmp_path: "Path"
+) -> None:
+    """The rules are enforced all the same, for sets go over netlink; without sets there is nothing to say."""
+    place = tmp_path / "programs"
+    place.mkdir()
+    machine.namespace.call(absent.programs, place, "ipset")
+    machine.write('[firewall]\nbackend = "iptables"')
+    done = machine.droplan("once")
+    assert (0, 1) == (done.returncode, done.stderr.count("install the package ipset, or set firewall.ipset"))
+    machine.write('[firewall]\nbackend = "iptables"\nipset = false')
+    done = machine.droplan("once")
+    assert (0, "") == (done.returncode, done.stderr)
