@@ -9,7 +9,7 @@ Laws:
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from droplan_daemon.model.policy import BackendName
@@ -26,13 +26,16 @@ _TARGET = re.compile(r" -[jg] (\S+)")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`variant` is None for what `iptables` is on this machine; `why` ends the sentence "rules by …"."""
+    """`variant` is None for what `iptables` is on this machine; `why` ends the sentence "rules by …".
+
+    What is said of a choice is no part of it: a Backend is made for each that differs, and kept.
+    """
 
     backend: BackendName
     variant: str | None = None
     ipset: bool = True
-    why: str = ""
-    caution: str = ""
+    why: str = field(default="", compare=False)
+    caution: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         variant = f" ({self.variant})" if self.variant else ""
@@ -67,10 +70,9 @@ def variant_of(rules: "dict[str, int]") -> tuple[str | None, str]:
         return used[0], ""
     if not used:
         return None, ""
-    counts = " and ".join(f"{rules[variant]} in iptables-{variant}" for variant in used)
     return None, (
-        f"this host has rules in both variants of iptables ({counts}): both judge every packet, so a packet "
-        f"must be let through by both"
+        "this host has rules in both variants of iptables (iptables-nft and iptables-legacy): both judge every"
+        " packet, so a packet must be let through by both"
     )
 
 

@@ -55,6 +55,21 @@ def test_another_variant_with_other_members_is_no_endless_conflict(
         backend.close()
 
 
+def test_rules_of_others_that_come_and_go_change_nothing(namespace: "Namespace") -> None:
+    """With rules in both variants the backend is made once, and what is told of it stays the same."""
+    for variant in ("nft", "legacy"):
+        if shutil.which(f"iptables-{variant}", path="/usr/sbin:/sbin") is None:
+            pytest.skip(f"iptables-{variant} is not installed")
+        namespace.run(f"iptables-{variant}", "-A", "INPUT", "-s", "192.0.2.1", "-j", "ACCEPT")
+    kernels = Kernels()
+    first, told = namespace.call(kernels.choose, SETS), kernels.about()
+    assert any("both variants" in caution for caution in told[1])
+    namespace.run("iptables-nft", "-A", "INPUT", "-s", "192.0.2.2", "-j", "DROP")
+    assert first is namespace.call(kernels.choose, SETS)
+    assert told == kernels.about()
+    kernels.close()
+
+
 def _enforce(kernels: Kernels, firewall: Firewall, desired: "Ruleset") -> None:
     put(kernels.choose(firewall), desired)
     kernels.leave_others()
