@@ -49,6 +49,7 @@ BEHIND, BEHIND_6 = "172.17.0.2", "fd00:17::2"
 _GATE, _GATE_6 = "172.17.0.1", "fd00:17::1"
 METADATA = "169.254.169.254"
 PUBLISHED = {Protocol.TCP: (80, 8050, 8100), Protocol.UDP: (53, 8050)}
+BEHIND_PORT = 9000
 """What the Host publishes of the machine behind it, all of it at one port there."""
 
 DEVICES = {InterfaceKind.PRIVATE: "eth1", InterfaceKind.PUBLIC: "eth0"}
@@ -70,10 +71,10 @@ table inet published {{
         type nat hook prerouting priority dstnat;
         iifname "eth2" return
         fib daddr type != local return
-        meta nfproto ipv4 tcp dport {{ 80, 8050, 8100 }} dnat ip to {BEHIND}:9000
-        meta nfproto ipv4 udp dport {{ 53, 8050 }} dnat ip to {BEHIND}:9000
-        meta nfproto ipv6 tcp dport {{ 80, 8050, 8100 }} dnat ip6 to [{BEHIND_6}]:9000
-        meta nfproto ipv6 udp dport {{ 53, 8050 }} dnat ip6 to [{BEHIND_6}]:9000
+        meta nfproto ipv4 tcp dport {{ 80, 8050, 8100 }} dnat ip to {BEHIND}:{BEHIND_PORT}
+        meta nfproto ipv4 udp dport {{ 53, 8050 }} dnat ip to {BEHIND}:{BEHIND_PORT}
+        meta nfproto ipv6 tcp dport {{ 80, 8050, 8100 }} dnat ip6 to [{BEHIND_6}]:{BEHIND_PORT}
+        meta nfproto ipv6 udp dport {{ 53, 8050 }} dnat ip6 to [{BEHIND_6}]:{BEHIND_PORT}
     }}
     chain out {{
         type nat hook postrouting priority srcnat;
