@@ -71,8 +71,8 @@ def variant_of(rules: "dict[str, int]") -> tuple[str | None, str]:
     if not used:
         return None, ""
     return None, (
-        "this host has rules in both variants of iptables (iptables-nft and iptables-legacy): both judge every"
-        " packet, so a packet must be let through by both"
+        "this host has rules in both variants of iptables (iptables-nft and iptables-legacy): "
+        "both judge every packet, so a packet must be let through by both"
     )
 
 
