@@ -2,7 +2,8 @@
 
 Laws:
 1. A file is replaced by rename, after its bytes have reached the disk; nobody ever reads half
-   of one, and a failure at any step leaves the old file and nothing beside it.
+   of one, and a failure at any step leaves the old file and nothing beside it. It belongs to who
+   wrote it; what root writes in somebody else's folder belongs to whom the folder does.
 2. What is read is a regular file of bounded size, owned by us, by root or by who owns its folder,
    and never through a symbolic link.
 3. Every failure is a StoreFailed with a sentence.
@@ -142,6 +143,7 @@ def _write_new(
     try:
         try:
             os.fchmod(number, mode)  # the umask may have taken bits away
+            _hand_over(number, folder)
             if dress is not None:
                 dress(number)
             _write_all(number, data)
@@ -153,6 +155,14 @@ def _write_new(
     except BaseException:
         _unlink(folder, name)
         raise
+
+
+def _hand_over(number: int, folder: int) -> None:
+    """A file of root's in the folder of the daemon's user is that user's, who could not read it else."""
+    owner = os.fstat(folder)
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        with contextlib.suppress(OSError):  # not every file system has owners, nor every root CAP_CHOWN
+            os.fchown(number, owner.st_uid, owner.st_gid)
 
 
 def _keep(folder: int, name: str, previous: str, temporary: str) -> None:
