@@ -91,6 +91,8 @@ def test_what_it_asks_for(release: str, inside: "Callable[[str], str]") -> None:
     assert "Suggests: ipset, iptables\n" in said
     assert "./conffiles\n" in said
     assert "./config\n" not in said
+    example = r" \./usr/share/doc/droplan/examples/iptables\.conf -> \S+/lib/droplan/iptables\.conf$"
+    assert re.search(example, said, re.MULTILINE)
     assert [] == re.findall(r"^.*(?:/build/|root-)\S*$", said, re.MULTILINE)
     assert re.search(r"^-rw-r--r-- root/root .* \./etc/droplan/droplan\.toml$", said, re.MULTILINE)
 
