@@ -232,7 +232,7 @@ def _headline(standing: Standing, budget: "Budget | None", now: float) -> "Itera
         yield f"{verb(world.policy)} {peers} ({_scope(world.policy, world)})"
         yield f"last good poll {span(now - standing.verified_at)} ago"
     if isinstance(standing.outcome, Refused | Failed):
-        yield f"now failing: {standing.outcome.error}"
+        yield f"now failing: {str(standing.outcome.error).rstrip('.')}"
     elif standing.outcome and standing.outcome.unsaved:
         yield f"not saved: {standing.outcome.unsaved[0].error}"
     if standing.config_error:

@@ -94,21 +94,26 @@ def find_token(environ: "Mapping[str, str]", token_file: Path | None, usual: Pat
         return replace(_from_text(environ["DO_KEY"], "DO_KEY", key="DO_KEY"), renewal=_RENEW_VARIABLE)
     if _there(usual):
         found = _from_file(usual, f"the token file {usual}", key="source.token_file")
-        return replace(found, renewal=_renew(usual), path=usual)
+        return replace(found, renewal=_renew_usual(usual), path=usual)
     return Found(
         problem=Problem("there is no token for the DigitalOcean API", "source.token_file", hint=_WAYS)
     )
 
 
 _RENEW_CREDENTIAL = (
-    "it is the systemd credential `token`: put a valid one into the file that LoadCredential= names, "
-    "and restart droplan"
+    "it is the systemd credential `token`: put a valid one into its file (LoadCredential=, as shipped "
+    "/etc/droplan/token), then: systemctl restart droplan"
 )
 _RENEW_VARIABLE = "it is that of the environment variable DO_KEY: set a valid one, and start droplan again"
 
 
 def _renew(path: Path) -> str:
     return f"put a valid one into {path}, and reload droplan if it runs"
+
+
+def _renew_usual(path: Path) -> str:
+    """The service reads this file at its start alone."""
+    return f"put a valid one into {path}, then, if the service runs: systemctl restart droplan"
 
 
 def _blank(path: Path) -> bool:

@@ -34,7 +34,7 @@ def test_no_ready_without_an_answer(machine: "Machine") -> None:
     """While the API answers 503 there is no READY and no table; with its first good answer there is."""
     machine.cloud.faults.add(Fault(Status(503)))
     running = machine.start()
-    running.says("not enforcing yet, now failing: The API at 127.0.0.1 answered 503.")
+    running.says("not enforcing yet, now failing: The API at 127.0.0.1 answered 503")
     assert ([], None) == (running.told("READY"), machine.observe().ruleset)
     machine.cloud.faults.clear()
     running.ready()

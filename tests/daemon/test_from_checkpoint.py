@@ -57,7 +57,7 @@ def test_it_is_ready_without_the_api(kept: "Machine") -> None:
     assert kept.addresses(*PEERS) == kept.peers
     first = next(note.fields["STATUS"] for note in running.notes if "READY" in note.fields)
     assert re.match(r"restored: 3 peers as of \d+ s ago, asking who is there now", first)
-    running.says("now failing: The API at 127.0.0.1 answered 503.")
+    running.says("now failing: The API at 127.0.0.1 answered 503")
     assert running.status.startswith("restored: 3 peers")
     assert "peers=3" in running.lines("boot.restored")[0]
     kept.cloud.faults.clear()

@@ -82,7 +82,7 @@ def test_without_the_api_it_is_enforced_for_those_that_were_known(machine: "Mach
     assert (0, "") == (done.returncode, done.stdout), done.stderr
     assert "nobody answers now, so it is enforced for the Droplets that were known" in done.stderr
     assert machine.addresses("web-2") == machine.peers
-    running.says("now failing: The API at 127.0.0.1 answered 503.")
+    running.says("now failing: The API at 127.0.0.1 answered 503")
     machine.cloud.faults.clear()
     expected = {*machine.addresses("web-2"), str(new.address("private"))}
     until(lambda: machine.peers == expected)

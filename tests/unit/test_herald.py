@@ -227,7 +227,7 @@ def test_a_trouble_shows_everywhere(desk: Desk, error: Retry | Refusal, level: s
     desk.good()
     desk.bad(error)
     assert (level, str(error)) == (desk.entry(event)["log_level"], desk.entry(event)["message"])
-    assert f"now failing: {error}" in desk.systemd.status_text
+    assert f"now failing: {str(error).rstrip('.')}" in desk.systemd.status_text
     assert {"reason": error.reason, "message": str(error)} == desk.shelf.statuses[-1]["error"]
     desk.good()
     assert None is desk.shelf.statuses[-1]["error"]

@@ -109,7 +109,7 @@ def test_the_headline_of_a_start_says_so() -> None:
     """Before the first good outcome nothing is enforced, as far as anybody knows."""
     assert "not enforcing yet" == report.headline(Standing(Policy()), None, NOW)
     failing = Standing(Policy(), outcome=Failed(SourceDenied("No token is good.", status=401)))
-    assert "not enforcing yet, now failing: No token is good." == report.headline(failing, None, NOW)
+    assert "not enforcing yet, now failing: No token is good" == report.headline(failing, None, NOW)
 
 
 def test_denied_packets_are_told_by_interface() -> None:
