@@ -144,6 +144,7 @@ def test_the_usual_file_is_the_last_way(tmp_path: Path) -> None:
         file.touch(mode=0o600)
         file.write_text(file.name)
     assert "usual" == _revealed(find_token({}, None, usual).token)
+    assert "systemctl restart droplan" in find_token({}, None, usual).renewal
     assert "x" == _revealed(find_token({"DO_KEY": "x"}, None, usual).token)
     assert "named" == _revealed(find_token({}, named, usual).token)
 
