@@ -253,7 +253,7 @@ import sys
 sys.path[:] = sys.argv[1].split(":")
 from droplan_daemon.backends.iptables import IptablesBackend
 from droplan_daemon.errors import NotPermitted
-import os
+import encodings.ascii, os  # what Python loads late may lie in a folder that others cannot read
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 try:
     IptablesBackend(sys.argv[2], ipset=False).observe()

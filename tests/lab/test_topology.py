@@ -78,9 +78,11 @@ def connects(origin: Namespace, target: Namespace, address: str) -> bool:
 def namespaces(pid: int | str = "self") -> set[str]:
     """The network namespaces of a process: those of its threads and those that it holds open."""
     found = set()
-    for path in (*Path(f"/proc/{pid}/task").glob("*/ns/net"), *Path(f"/proc/{pid}/fd").glob("*")):
-        with suppress(OSError):
-            found.add(str(path.readlink()))
+    for folder, pattern in (f"/proc/{pid}/task", "*/ns/net"), (f"/proc/{pid}/fd", "*"):
+        with suppress(OSError):  # it may end while we look
+            for path in Path(folder).glob(pattern):
+                with suppress(OSError):
+                    found.add(str(path.readlink()))
     return {name for name in found if name.startswith("net:")}
 
 
