@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PRIVATE = 0o600
-_FOLDER_MODE = 0o750
+_FOLDER_MODE = 0o700
 
 LONGEST = 64 << 20
 """Bytes of the longest file that is read: 10,000 Droplets take 1.5 MB, a hundred thousand 15."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .finding import Finding
 
 OWN_UNITS = ("droplan.service", "droplan-restore.service")
-_OTHERS = 0o027  # droplan makes 0750, systemd 0700
+_OTHERS = 0o027  # droplan and systemd make 0700; a group that may read is the operator's choice
 _ON = frozenset({"enabled", "enabled-runtime", "static", "alias", "linked"})
 _DYNAMIC = range(61184, 65520)
 """Users that systemd makes for DynamicUser=. Source: systemd's UIDS-GIDS."""
