@@ -46,6 +46,14 @@ class Crashed(Retry):
     reason = "crashed"
 
 
+class Hindered(Retry):
+    """What would end a start keeps a daemon that has enforced something from going on for now."""
+
+    def __init__(self, error: Fatal) -> None:
+        super().__init__(str(error))
+        self.reason = error.reason
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What one reading of the configuration gives: a Cycle, its pace, and how to let go of it.
@@ -88,6 +96,7 @@ class Daemon:
         self._failures = 0
         self._reload = False
         self._unproven = False
+        self._enforcing = False
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
 
@@ -194,14 +203,22 @@ class Daemon:
         return task.result()
 
     async def _guarded(self, work: "Coroutine[Any, Any, Outcome]") -> Outcome:
-        """The one place that survives what nobody foresaw: told in full, then tried again later."""
+        """The one place that survives what nobody foresaw: told in full, then tried again later.
+
+        A Fatal ends the process only as long as nothing is enforced: later, a daemon that goes on with
+        what stands, and says so, is worth more than none.
+        """
         try:
-            return await work
-        except Fatal:
-            raise
+            outcome = await work
+        except Fatal as error:
+            if not self._enforcing:
+                raise
+            return Failed(Hindered(error))
         except Exception as error:  # noqa: BLE001 - the top of the loop
             self._herald.crashed()
             return Failed(Crashed(f"an error in droplan itself: {type(error).__name__}"))
+        self._enforcing = self._enforcing or not isinstance(outcome, Failed | Refused)
+        return outcome
 
     def _wait_after(self, outcome: Outcome) -> float:
         """Seconds until the next cycle."""

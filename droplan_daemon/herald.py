@@ -54,6 +54,7 @@ class Herald:
         self._log = structlog.get_logger()
         self._standing = Standing(policy)
         self._ready = False
+        self._was_ready = False
         self._troubles: frozenset[str] = frozenset()
         self._meter: Meter | None = None
         self._untold: list[tuple[str, ExportFailed]] = []
@@ -96,7 +97,7 @@ class Herald:
         self._reload_is(ReloadState.WAITING)
         if self._meter:
             self._meter.reload("accepted")
-        self._ready = False
+        self._ready, self._was_ready = False, self._ready
         self._log.info("config.reloaded")
 
     def rejected(self, error: "ConfigInvalid", budget: "Budget | None") -> None:
@@ -126,10 +127,18 @@ class Herald:
         if isinstance(outcome, Refused | Failed):
             verified = self._standing.verified_at
             self._trouble(outcome.error, now - verified if verified else None)
+            self._given_up(budget)
             self._notifier.status(self._line(budget))
         else:
             self._good(outcome, now, budget)
         self._publish(budget)
+
+    def _given_up(self, budget: "Budget | None") -> None:
+        """End what systemd takes for a reload that goes on: as after a refused one, the old rules stand."""
+        found = self._standing.reload
+        if self._was_ready and found and found.state is ReloadState.FAILED:
+            self._was_ready = False
+            self._notifier.ready(self._line(budget))
 
     def crashed(self) -> None:
         """An exception that nobody foresaw is being handled: tell all of it, once."""

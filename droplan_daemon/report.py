@@ -68,12 +68,21 @@ _MANY = 20  # beyond so many members, one line with a count says more than a pag
 
 
 class ReloadState(StrEnum):
-    """How far a reload has come; enforced and refused are its ends."""
+    """How far a reload has come; enforced, failed and refused are its ends.
+
+    failed: the configuration is in order, and something else than a Source or a kernel that is busy
+    keeps it from being enforced. It goes on being tried; who waits is told.
+    """
 
     READING = "reading"
     WAITING = "waiting"
     ENFORCED = "enforced"
+    FAILED = "failed"
     REFUSED = "refused"
+
+
+_PASSING = (SourceUnavailable, SourceDoubtful, CommitConflict, CommitUnknown)
+"""What goes away by itself, most of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +172,11 @@ def since_when(world: World) -> str:
 def reloaded(standing: Standing) -> Reload | None:
     """What a reload has come to with this outcome."""
     found, outcome = standing.reload, standing.outcome
-    if found is None or found.state is not ReloadState.WAITING or outcome is None:
+    if found is None or found.state not in {ReloadState.WAITING, ReloadState.FAILED} or outcome is None:
         return found
     if isinstance(outcome, Refused | Failed):
-        return replace(found, message=str(outcome.error))
+        state = found.state if isinstance(outcome.error, _PASSING) else ReloadState.FAILED
+        return replace(found, state=state, message=str(outcome.error))
     return replace(found, state=ReloadState.ENFORCED, message=since_when(outcome.world))
 
 

@@ -52,6 +52,8 @@ def run(args: "argparse.Namespace") -> int:
         found = fresh or wiring.settings_of(args)
         if found.source.token:
             secrets.learn(found.source.token.reveal())
+        if fresh is None:
+            wiring.usable_backend(found, kernels)
         return wiring.parts(found, kernel, known, kernels)
 
     asyncio.run(_run(settings, build, environ))

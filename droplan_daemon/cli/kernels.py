@@ -11,7 +11,7 @@ from dataclasses import replace
 from shutil import which
 from typing import TYPE_CHECKING
 
-from droplan_daemon.errors import KernelUnsupported, Refusal, Retry
+from droplan_daemon.errors import KernelUnsupported, NotPermitted, Refusal, Retry
 from droplan_daemon.model.policy import BackendName, Firewall
 from droplan_daemon.model.ruleset import From, To
 from droplan_daemon.reconcile import flush, put
@@ -46,9 +46,16 @@ class Kernels:
         """The Backend that this asks for, on this host. Raises KernelUnsupported, NotPermitted."""
         found = _choice(firewall)
         if found not in self._made:
-            self._made[found] = _backend(found)
+            self._made[found] = _permitted(found)
         self._chosen = found
         return self._made[found]
+
+    def probe(self, firewall: Firewall) -> None:
+        """Whether this could be chosen; it is not. Raises KernelUnsupported, NotPermitted."""
+        found = _choice(firewall)
+        if found not in self._made:
+            with closing(_permitted(found)) as backend:
+                backend.generation()
 
     def close(self) -> None:
         """Close every Backend; what they hold stays."""
@@ -121,6 +128,17 @@ def _choice(firewall: Firewall) -> "Choice":
 def _has_iptables(firewall: Firewall) -> bool:
     """Whether iptables may come into it: an explicit choice is told what is missing by the backend."""
     return firewall.backend is BackendName.IPTABLES or which("iptables-restore", path=_SBIN) is not None
+
+
+def _permitted(choice: "Choice") -> "NftBackend | IptablesBackend":
+    """The Backend of a Choice, if this process has the rights for it. Raises NotPermitted."""
+    if choice.backend is BackendName.IPTABLES:
+        from droplan_daemon.backends.iptables_program import DROP_IN, may_run
+
+        if not may_run():
+            message = "rules of iptables need root, or CAP_NET_ADMIN and CAP_NET_RAW; for the service:"
+            raise NotPermitted(f"{message} {DROP_IN}")
+    return _backend(choice)
 
 
 def _backend(choice: "Choice") -> "NftBackend | IptablesBackend":

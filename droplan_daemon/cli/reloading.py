@@ -37,7 +37,7 @@ examples:
   sudo droplan check && sudo systemctl reload droplan
   sudo droplan reload
 
-exit codes: 0 enforced, 78 refused, 1 not enforced in time or no daemon, 77 not permitted
+exit codes: 0 enforced, 78 refused, 1 not enforced (yet) or no daemon, 77 not permitted
 json: ok, state (enforced, refused, waiting), message, warnings
 """
 
@@ -122,6 +122,8 @@ def _awaited(files: StateFiles, pid: int, sent: float, seconds: float) -> dict[s
         last = _told(files, pid, sent) or last
         if last.get("state") in {ReloadState.ENFORCED, ReloadState.REFUSED}:
             return last
+        if last.get("state") == ReloadState.FAILED:
+            break
         if not status_view.is_alive(pid):
             raise NotReloaded("the daemon ended while it reloaded; see: journalctl -u droplan")
         time.sleep(_LOOK)

@@ -20,7 +20,15 @@ from droplan_daemon import __version__
 from droplan_daemon.checkpoint import StateFiles
 from droplan_daemon.clock import SystemClock
 from droplan_daemon.daemon import Parts
-from droplan_daemon.errors import HostUnknown, Misused, StoreFailed
+from droplan_daemon.errors import (
+    ConfigInvalid,
+    HostUnknown,
+    KernelUnsupported,
+    Misused,
+    NotPermitted,
+    Problem,
+    StoreFailed,
+)
 from droplan_daemon.keeping import Keeping
 from droplan_daemon.model.host import Host
 from droplan_daemon.model.policy import Firewall
@@ -63,6 +71,20 @@ def permitted_backend(firewall: Firewall = Firewall(), kernels: Kernels | None =
     kernel = (kernels or Kernels()).choose(firewall)
     kernel.generation()
     return kernel
+
+
+def usable_backend(settings: Settings, kernels: Kernels) -> None:
+    """Look that a new configuration asks for no backend that this machine cannot have.
+
+    Which one an override gives this Droplet is not known before the fleet is. Raises ConfigInvalid.
+    """
+    if any(override.firewall.backend for override in settings.policy.overrides):
+        return
+    try:
+        kernels.probe(settings.policy.firewall)
+    except (NotPermitted, KernelUnsupported) as error:
+        problem = Problem(str(error), "firewall.backend")
+        raise ConfigInvalid(str(settings.path), (problem,)) from error
 
 
 def connections() -> "Connections":

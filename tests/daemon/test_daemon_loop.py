@@ -334,6 +334,25 @@ def test_missing_rights_end_the_daemon(bench: Bench) -> None:
     assert ("STOPPING", 1) == (bench.diary.entries[-1][1], bench.closed)
 
 
+def test_rights_that_are_lost_later_are_a_trouble_of_a_cycle(bench: Bench) -> None:
+    """A daemon that has enforced something goes on, says so, and enforces again when it may."""
+
+    class Fickle(FakeBackend):
+        asked = 0
+
+        def observe(self) -> "Observation":
+            self.asked += 1
+            if self.asked == 3:
+                raise NotPermitted("not now")
+            return super().observe()
+
+    bench.kernel = Fickle()  # type: ignore[assignment]
+    source = Answers([TWO, TWO, THREE])
+    bench.run(bench.parts(source), (lambda: "peer.joined" in bench.events, STOP))
+    assert {"cycle.failed", "cycle.failed.over"} <= set(bench.events)
+    assert ["READY"] == bench.diary.of("READY")
+
+
 def test_a_reload_takes_the_new_parts(bench: Bench) -> None:
     """The old ones are let go of, what was known before stays known, and READY is told again."""
     fresh = bench.parts(Answers([THREE]))

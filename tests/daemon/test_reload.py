@@ -88,6 +88,21 @@ def test_without_the_api_it_is_enforced_for_those_that_were_known(machine: "Mach
     until(lambda: machine.peers == expected)
 
 
+def test_what_does_not_pass_by_itself_is_not_waited_for(machine: "Machine") -> None:
+    """A token that is not accepted any more: exit 1 at once with the reason, not when the time is up."""
+    machine.write('[peers]\nscope = "region"\n[private]\nmanaged = false\n[public]\nmanaged = true')
+    running = machine.start()
+    running.ready()
+    before = machine.observe().ruleset
+    machine.cloud.faults.add(Fault(Status(401)))
+    machine.write("")
+    done = _reload(machine)
+    assert (1, True) == (done.returncode, "is in order, but not enforced yet" in done.stderr), done.stderr
+    assert (before, None) == (machine.observe().ruleset, running.process.poll())
+    machine.cloud.faults.clear()
+    assert (0, machine.addresses(*PEERS)) == (_reload(machine).returncode, machine.peers)
+
+
 @pytest.mark.full
 def test_what_was_known_says_too_little(machine: "Machine") -> None:
     """A Fleet without VPCs is nothing to judge VPCs by: the old rules stand, exit 1 says why."""
@@ -182,3 +197,15 @@ def test_who_may_not_signal_is_told_so(machine: "Machine") -> None:
 def _nobody(machine: "Machine", pid: int) -> "subprocess.CompletedProcess[str]":
     prefix = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     return machine.droplan("reload", environ={"MAINPID": str(pid)}, prefix=prefix)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving up a right takes root")
+def test_a_backend_that_this_machine_cannot_have_is_refused(machine: "Machine") -> None:
+    """Exit 78 at once with what is missing; the daemon goes on with the old configuration."""
+    running = machine.start(prefix=("setpriv", "--bounding-set=-net_raw"))
+    running.ready()
+    generation = machine.generation
+    machine.write('[firewall]\nbackend = "iptables"')
+    done = _reload(machine)
+    assert (78, True) == (done.returncode, "CAP_NET_RAW" in done.stderr), done.stderr
+    assert (generation, None) == (machine.generation, running.process.poll())

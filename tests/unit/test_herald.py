@@ -167,6 +167,19 @@ def test_a_refused_configuration_is_ready_as_before(desk: Desk) -> None:
     assert None is desk.shelf.statuses[-1]["config_error"]
 
 
+def test_systemd_does_not_wait_for_a_reload_that_failed(desk: Desk) -> None:
+    """What does not pass by itself ends RELOADING, once; the status file and the line tell what is so."""
+    desk.good()
+    desk.herald.reloading()
+    desk.herald.reloaded(Policy())
+    desk.bad(DOWN)
+    assert ["ready", "reloading 1030000000"] == desk.systemd.heard
+    for _ in range(2):
+        desk.bad(Refusal("not so", reason="self_missing"))
+    assert ["ready", "reloading 1030000000", "ready"] == desk.systemd.heard
+    assert False is desk.shelf.statuses[-1]["ready"]
+
+
 def test_a_refused_configuration_before_the_first_ready_is_not_ready(desk: Desk) -> None:
     """A daemon that enforces nothing yet does not become ready by a mistake."""
     desk.herald.reloading()
