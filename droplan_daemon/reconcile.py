@@ -204,6 +204,10 @@ class Cycle:
 
     async def _resumed(self, checkpoint: "Checkpoint") -> Unchanged | Committed:
         host = await self.take(checkpoint)
+        if not _says_enough(self.policy, checkpoint.fleet):
+            raise HostUnknown(
+                "it was kept without VPCs, which the configuration asks for now", reason="no_vpcs"
+            )
         restored = Restored(self.keeping.age(checkpoint) if self.keeping else None)
         return await self._committed(await self._prospect(checkpoint.fleet, host, restored))
 
@@ -325,6 +329,11 @@ def put(backend: "Backend", desired: "Ruleset | None") -> "Plan":
             backend.commit(plan, observation.generation)
         done = done or plan
     raise CommitConflict(f"others keep changing the kernel's ruleset; gave up after {ATTEMPTS} attempts")
+
+
+def _says_enough(policy: "Policy", fleet: "Fleet") -> bool:
+    """Whether VPCs were gathered, if the Policy asks for any; a file never tells any."""
+    return bool(fleet.vpcs) or not fleet.source.startswith("http") or not needs_networks(policy)
 
 
 def _holding(evidence: "Evidence") -> tuple[str, ...]:

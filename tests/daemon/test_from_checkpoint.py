@@ -117,6 +117,22 @@ def test_a_cloned_machine_enforces_nothing_of_it(kept: "Machine") -> None:
     assert ([], None) == (running.told("READY"), kept.observe().ruleset)
 
 
+def test_a_fleet_without_vpcs_is_nothing_to_judge_vpcs_by(machine: "Machine") -> None:
+    """The file was changed meanwhile and asks for VPCs now: what stands stays until somebody answers."""
+    machine.write('[peers]\nscope = "region"\n[private]\nmanaged = false\n[public]\nmanaged = true')
+    _live_once(machine)
+    before = machine.observe().ruleset
+    machine.cloud.faults.add(Fault(Status(503)))
+    machine.write("")
+    running = machine.start()
+    running.says("not enforcing yet, now failing")
+    assert "reason=no_vpcs" in running.lines("state.rejected")[0]
+    assert ([], before) == (running.told("READY"), machine.observe().ruleset)
+    machine.cloud.faults.clear()
+    running.ready()
+    assert machine.addresses(*PEERS) == machine.peers
+
+
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(kept: "Machine") -> None:
     """Bits flipped: the generation before is enforced, and the log says which reason it had."""
     _state(kept, "checkpoint.1.json").write_bytes(_state(kept, "checkpoint.json").read_bytes())

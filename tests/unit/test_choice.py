@@ -1,6 +1,9 @@
 """Which backend, and which variant of iptables."""
 
-from typing import TYPE_CHECKING
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -8,9 +11,7 @@ from droplan_daemon.backends.choice import backend_of, rules_of_others, variant_
 from droplan_daemon.backends.iptables_host import restored_rules
 from droplan_daemon.model.policy import BackendName, Firewall
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+TOP = Path(__file__).parents[2]
 AUTO, NFTABLES, IPTABLES = BackendName.AUTO, BackendName.NFTABLES, BackendName.IPTABLES
 _RULES = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp --dport 22 -j ACCEPT\nCOMMIT\n"
 _POLICIES = "*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\nCOMMIT\n"
@@ -72,7 +73,7 @@ def test_the_variant_is_where_the_rules_are(rules: dict[str, int], variant: str 
     assert (variant, warned) == (found, bool(caution))
 
 
-def _host(root: "Path", unit: str, path: str, text: str, *, enabled: bool) -> None:
+def _host(root: Path, unit: str, path: str, text: str, *, enabled: bool) -> None:
     rules = root / path
     rules.parent.mkdir(parents=True)
     rules.write_text(text)
@@ -95,9 +96,26 @@ def _host(root: "Path", unit: str, path: str, text: str, *, enabled: bool) -> No
     ("text", "enabled"), [(_RULES, True), (_RULES, False), (_POLICIES, True), (_OURS, True)]
 )
 def test_only_a_service_that_is_switched_on_restores(
-    tmp_path: "Path", unit: str, path: str, text: str, enabled: bool
+    tmp_path: Path, unit: str, path: str, text: str, enabled: bool
 ) -> None:
     """A file counts when its service is enabled and it has rules of somebody's but ours."""
     _host(tmp_path, unit, path, text, enabled=enabled)
     expected = (f"/{path}",) if enabled and text == _RULES else ()
     assert expected == restored_rules(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving up a right takes root")
+def test_a_file_that_may_not_be_read_counts(tmp_path: Path) -> None:
+    """Debian's is for root alone: a daemon that is not root is not told that there are no rules."""
+    _host(tmp_path, "netfilter-persistent.service", "etc/iptables/rules.v4", _POLICIES, enabled=True)
+    (tmp_path / "etc/iptables/rules.v4").chmod(0)
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from droplan_daemon.backends.iptables_host import restored_rules\n"
+        "print(restored_rules(Path(sys.argv[1])))"
+    )
+    without = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+    for prefix, expected in ((), "()\n"), (without, "('/etc/iptables/rules.v4',)\n"):
+        words = [*prefix, sys.executable, "-c", code, str(tmp_path)]
+        done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=TOP)
+        assert expected == done.stdout
