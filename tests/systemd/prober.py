@@ -2,10 +2,12 @@
 
     prober.py RECORD NAME,KIND,SOURCE,TARGET,PORT ...
 
-KIND is `tcp` (a connection attempt) or `udp` (a numbered datagram that is to come back). RECORD gets
-one line for each event, `monotonic seconds, event, name, number`; the events are `sent`, `answer` (a
-connection, or a reset: whatever it is, somebody answered), `echo`, and `error`. Standard library only:
-it is a process of its own, so that nothing in the tests can stop it for a while.
+KIND is `tcp` (a connection attempt), `udp` (a numbered datagram that is to come back, always from the same
+port) or `fresh` (the same from another port each time: nothing that the kernel tracks is carried on). RECORD
+gets one line for each event, `monotonic seconds, event, name, number`; the events are `sent`, `answer` (a
+connection, or a reset: whatever it is, somebody answered), `echo`, and `error`.
+
+Standard library only: it is a process of its own, so that nothing in the tests can stop it for a while.
 """
 
 import selectors
@@ -16,7 +18,7 @@ import time
 from contextlib import suppress
 
 EVERY = 0.02
-PATIENCE = 0.4
+PATIENCE = 0.8
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -30,7 +32,7 @@ class Probe:
         self._ready = ready
         self._record = record
         self._waiting: dict[int, tuple[socket.socket, float]] = {}
-        self._udp = self._open_udp() if self.kind == "udp" else None
+        self._udp = self._open_udp(0) if self.kind == "udp" else None
 
     def note(self, event: str, number: int) -> None:
         self._record.write(f"{time.monotonic():.6f} {event} {self.name} {number}\n")
@@ -41,17 +43,25 @@ class Probe:
             if self._udp:
                 self.note("sent", self.number)
                 self._udp.sendto(str(self.number).encode(), (self.target, self.port))
+            elif self.kind == "fresh":
+                self._ask(self._open_udp(self.number))
             else:
                 self._knock()
         except OSError:
             self.note("error", self.number)
 
-    def _open_udp(self) -> socket.socket:
+    def _open_udp(self, number: int) -> socket.socket:
         opened = socket.socket(socket.AF_INET6 if ":" in self.source else socket.AF_INET, socket.SOCK_DGRAM)
-        opened.bind((self.source, 0))
+        # One after the other, and below those that the kernel gives out by chance.
+        opened.bind((self.source, 20_000 + number % 10_000 if number else 0))
         opened.setblocking(False)
-        self._ready.register(opened, selectors.EVENT_READ, (self, 0))
+        self._ready.register(opened, selectors.EVENT_READ, (self, number))
         return opened
+
+    def _ask(self, asking: socket.socket) -> None:
+        self._waiting[self.number] = asking, time.monotonic()
+        self.note("sent", self.number)
+        asking.sendto(str(self.number).encode(), (self.target, self.port))
 
     def _knock(self) -> None:
         knocking = socket.socket(socket.AF_INET6 if ":" in self.source else socket.AF_INET)
@@ -72,15 +82,18 @@ class Probe:
                     self.note("echo", int(data))
             return
         waiting = self._waiting.get(number)
-        if waiting:
+        if waiting and self.kind == "fresh":
+            self.note("echo", number)
+            self._forget(number)
+        elif waiting:
             wrong = waiting[0].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             answered = wrong in {0, 104, 111}  # ECONNRESET, ECONNREFUSED
             self.note("answer" if answered else "error", number)
             self._forget(number)
 
-    def tidy(self) -> None:
-        old = time.monotonic() - PATIENCE
-        for number in [n for n, (_, since) in self._waiting.items() if since < old]:
+    def tidy(self, now: float) -> None:
+        """Give up what nobody answered: before a second SYN leaves, for a lost one counts."""
+        for number in [n for n, (_, since) in self._waiting.items() if since < now - PATIENCE]:
             self._forget(number)
 
     def _forget(self, number: int) -> None:
@@ -95,14 +108,15 @@ def main() -> None:
         probes = [Probe(text, ready, record) for text in sys.argv[2:]]
         due = time.monotonic()
         while True:
+            for key, _ in ready.select(max(0.0, due - time.monotonic())):
+                key.data[0].heard(key.data[1])
             now = time.monotonic()
             if now >= due:
                 due = max(due + EVERY, now)
+                # What is there already was heard above, however long this process had to wait for its turn.
                 for probe in probes:
+                    probe.tidy(now)
                     probe.probe()
-                    probe.tidy()
-            for key, _ in ready.select(max(0.0, due - time.monotonic())):
-                key.data[0].heard(key.data[1])
 
 
 if __name__ == "__main__":

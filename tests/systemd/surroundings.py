@@ -213,7 +213,7 @@ def _answer(asked: socket.socket) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Probing:
-    """One thing to try again and again: `kind` is tcp or udp."""
+    """One thing to try again and again: `kind` is tcp, udp, or fresh."""
 
     name: str
     kind: str
@@ -270,11 +270,16 @@ class Record:
         answers = self.events("answer", name) | self.events("echo", name)
         return sorted(answers[n] for n in self.sent(name, span) if n in answers)
 
-    def lost(self, name: str, span: Span) -> list[float]:
-        """When those left that nobody answered."""
-        answers = self.events("answer", name) | self.events("echo", name)
-        sent = self.events("sent", name)
-        return sorted(sent[n] for n in self.sent(name, span) if n not in answers)
+    def lost(self, name: str, span: Span, seconds: float = 10.0) -> list[float]:
+        """When those left that nobody answered, not even within so many seconds from now."""
+        end = time.monotonic() + seconds
+        while True:
+            answers = self.events("answer", name) | self.events("echo", name)
+            sent = self.events("sent", name)
+            missing = sorted(at for number, at in sent.items() if at in span and number not in answers)
+            if not missing or time.monotonic() > end:
+                return missing
+            time.sleep(0.2)
 
     def first(self, name: str, after: float = 0.0) -> float | None:
         """The first answer after this moment."""

@@ -39,7 +39,7 @@ def generations(server: "Server") -> None:
     server.says("enforcing 3 peers")
     expected = {server.around.address(peer) for peer in server.around.peers}
     until(lambda: saved(server) == expected, 30, lambda: f"{expected} on disk, not {saved(server)}")
-    server.box.shell(f"test -s {PREVIOUS}")
+    until(lambda: server.box.attempt("test", "-s", PREVIOUS).returncode == 0, 30, "a previous generation")
 
 
 def saved(server: "Server") -> "set[str]":
