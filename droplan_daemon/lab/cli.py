@@ -118,6 +118,7 @@ def _run(work: "Coroutine[object, object, None]") -> None:
         # Everything is cleaned up; what is left is to say so and to exit with the right code.
         for number in _ENDING:
             signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
 async def _until_signalled(work: "Coroutine[object, object, None]") -> None:
@@ -130,7 +131,11 @@ async def _until_signalled(work: "Coroutine[object, object, None]") -> None:
 
     for number in _ENDING:
         loop.add_signal_handler(number, end)
-    await work
+    try:
+        await work
+    finally:
+        # From here on the loop takes itself apart, and a signal would find it half gone.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
 
 
 def _demo(_args: argparse.Namespace, console: Console, _note: Note) -> int:
