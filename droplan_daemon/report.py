@@ -6,6 +6,7 @@ why, and nothing else. Nothing here decides anything.
 
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from errno import errorcode
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
@@ -209,6 +210,8 @@ def trouble(error: DroplanError, age: float | None) -> Event:
     for name in ("status", "page", "scope", "errno", "wait"):
         if getattr(error, name, None) is not None:
             fields[name] = getattr(error, name)
+    if "errno" in fields:
+        fields["errno"] = errorcode.get(fields["errno"], fields["errno"])  # a subsystem may have its own
     if age is not None:
         fields["rules_age_s"] = round(age)
     return _level(error), _name(error), fields

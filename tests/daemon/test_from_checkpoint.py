@@ -234,7 +234,7 @@ def test_a_full_disk_is_told_once_and_tried_again(machine: "Machine", tiny: "Pat
     before = running.status
     until(lambda: running.status != before, what="another poll")
     (line,) = running.lines("state.write.failed")
-    assert "errno=28" in line
+    assert "errno=ENOSPC" in line
     assert "not saved" in machine.droplan("status").stdout
     (tiny / "ballast").unlink()
     running.logs("state.write.failed.over")
