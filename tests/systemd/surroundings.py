@@ -4,6 +4,7 @@ All of it is in one network namespace of this process, which vanishes with it. T
 of the wires are made anew for each boot, with the MACs and names that a Droplet has.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import struct
 import subprocess
 import sys
 import time
+import warnings
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +75,10 @@ class Surroundings:
 
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
+        with warnings.catch_warnings():
+            # A machine that is cut off in the middle of a TLS handshake leaves a socket that nobody owns.
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
     @property
     def url(self) -> str:
