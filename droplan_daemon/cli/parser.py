@@ -1,10 +1,12 @@
 """Arguments and help. Every command's help has examples."""
 
 import argparse
+from os import terminal_size
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from droplan_daemon import __version__
+from droplan_daemon.lean import stand_in
 
 from . import commands
 
@@ -33,7 +35,11 @@ daemon, no root, no token and no network are needed.
 
 def parse(argv: "Sequence[str]") -> argparse.Namespace:
     """The command and its options; exits with 2 when they are wrong."""
-    return tree(argv).parse_args(argv)
+    if "run" not in argv:
+        return tree(argv).parse_args(argv)
+    # For the width of its help argparse loads shutil, which loads two compressors: a daemon keeps neither.
+    with stand_in("shutil", get_terminal_size=lambda: terminal_size((100, 24))):
+        return tree(argv).parse_args(argv)
 
 
 def tree(argv: "Sequence[str]") -> argparse.ArgumentParser:

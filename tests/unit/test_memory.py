@@ -40,13 +40,14 @@ def test_a_daemon_loads_nothing_that_it_does_not_use() -> None:
     program = """
 from droplan_daemon.cli.parser import parse
 args = parse(["run"])
+import droplan_daemon.cli.commands, droplan_daemon.daemon
 import droplan_daemon.logs, droplan_daemon.herald, droplan_daemon.notify
 import droplan_daemon.backends.nft, droplan_daemon.sources.digitalocean
 import droplan_daemon.sources.host, droplan_daemon.sources.links, droplan_daemon.sources.metadata
 unwanted = ("droplan_daemon.lab", "importlib.metadata", "zipfile", "http.client", "http.cookiejar",
             "urllib.request", "email.message", "difflib", "pickle", "zoneinfo", "multiprocessing",
             "pyroute2.netlink.nlsocket", "droplan_daemon.metrics", "prometheus_client", "wsgiref",
-            "droplan_daemon.doctor", "droplan_daemon.sources.probing")
+            "droplan_daemon.doctor", "droplan_daemon.sources.probing", "shutil", "bz2", "lzma")
 print([name for name in unwanted if name in sys.modules])
 """
     assert "[]" == _run(program)
