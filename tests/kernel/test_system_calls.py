@@ -48,9 +48,8 @@ class Tracer:
         log = self.folder / "calls"
         faults = ("-e", f"inject={inject}") if inject else ()
         traced = (*STRACE, "-o", str(log), "-e", _TRACED, *faults)
-        printed = self.kernel.namespace.run(
-            "env", f"PYTHONPATH={ROOT}", *traced, sys.executable, *argv, check=False
-        )
+        environment = ("env", f"PYTHONPATH={ROOT}", f"STATE_DIRECTORY={self.folder}")
+        printed = self.kernel.namespace.run(*environment, *traced, sys.executable, *argv, check=False)
         return printed.strip(), [line for line in log.read_text().splitlines() if _CALL.match(line)]
 
     def faulted(self, mode: str, call: str, fault: str, mark: str) -> tuple[str, int]:
