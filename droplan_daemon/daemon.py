@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigInvalid, Fatal, Retry
 from .lean import give_back, one_heap
+from .outcomes import Failed, Outcome, Refused
 from .pacing import backoff, next_poll, retry_wait
-from .reconcile import Cycle, Failed, Outcome, Refused
+from .reconcile import Cycle
 from .workers import Workers
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import structlog
 
 from . import report
 from .errors import StoreFailed
-from .reconcile import Committed, Failed, Refused
+from .outcomes import Committed, Failed, Refused
 from .report import Reload, ReloadState, Standing
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .metrics.meter import Meter
     from .model.budget import Budget
     from .model.policy import Policy
-    from .reconcile import Outcome, World
+    from .outcomes import Outcome, World
 
 
 # What `report` calls an error of no kind that anybody foresaw.

@@ -20,7 +20,7 @@ from .policy.compile import managed_interface
 if TYPE_CHECKING:
     from .effects import Backend, Clock, Keeper, Machine, Store
     from .model.host import Host
-    from .reconcile import World
+    from .outcomes import World
 
 PATIENCE = 5.0
 """Seconds for which a cycle waits until its state is on disk; a slower disk goes on by itself."""

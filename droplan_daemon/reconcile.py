@@ -17,11 +17,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from .committing import ATTEMPTS, Committing
 from .diff import diff
-from .errors import CommitConflict, CommitRejected, CommitUnknown, HostUnknown, Refusal, Retry
-from .model.checkpoint import is_stale
+from .errors import CommitConflict, CommitUnknown, HostUnknown, Refusal, Retry
 from .model.fleet import InterfaceKind
 from .model.plan import AddElements, RemoveElements
+from .outcomes import Committed, Failed, Outcome, Prospect, Refused, Restored, Unchanged, World
 from .policy.compile import compile_ruleset, managed_interface
 from .policy.effective import effective
 from .policy.peers import peer_droplets
@@ -32,105 +33,15 @@ from .safety import examine, held, unread
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from .effects import Backend, Clock, HostFinder, Kernels, Observation, Source
-    from .keeping import Keeping, Unsaved
+    from .effects import Backend, Clock, HostFinder, Kernels, Source
+    from .keeping import Keeping
     from .model.checkpoint import Checkpoint
-    from .model.fleet import Droplet, Fleet
+    from .model.fleet import Fleet
     from .model.host import Host
     from .model.plan import Plan
     from .model.policy import Policy
     from .model.ruleset import Ruleset
     from .safety import Evidence
-
-ATTEMPTS = 5
-"""How often a cycle looks again when others commit at the same time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """A World that a Checkpoint tells of: its age in seconds (None: no clock can tell)."""
-
-    age: float | None
-
-    @property
-    def stale(self) -> bool:
-        """Whether it may well be of another world by now."""
-        return is_stale(self.age)
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What a cycle knew when it decided; `policy` is what this Droplet enforces, overrides applied.
-
-    `held`: an entry of the answer could not be read, so nobody was taken out of any set.
-    `restored`: nobody has answered yet, this is what was kept. `backend`: what was chosen, and why.
-    """
-
-    fleet: "Fleet"
-    host: "Host"
-    own: "Droplet"
-    peers: "tuple[Droplet, ...]"
-    desired: "Ruleset"
-    policy: "Policy"
-    warnings: tuple[str, ...] = ()
-    held: bool = False
-    restored: Restored | None = None
-    backend: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Prospect:
-    """A World, what the kernel holds, and the Plan between them."""
-
-    world: World
-    observation: "Observation"
-    plan: "Plan"
-
-
-@dataclass(frozen=True, slots=True)
-class Unchanged:
-    """The kernel held the desired Ruleset already; `unsaved` is what the disk does not."""
-
-    world: World
-    observation: "Observation"
-    unsaved: "tuple[Unsaved, ...]" = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """The Plan was carried out, and read back; `unsaved` is what the disk does not hold of it.
-
-    `seconds` are those that the kernel took to commit, 0.0 without a clock. `moved`: the rules were
-    held by another Backend before.
-    """
-
-    world: World
-    observation: "Observation"
-    plan: "Plan"
-    unsaved: "tuple[Unsaved, ...]" = ()
-    seconds: float = 0.0
-    moved: bool = False
-
-    def repairs(self, before: World | None) -> bool:
-        """Whether what held in the World before had to be written again: somebody else had changed it."""
-        return before is not None and before.desired == self.world.desired and not self.moved
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Nothing was done, because the evidence does not carry it."""
-
-    error: Refusal
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """Nothing was done, or nobody knows; the next cycle finds out."""
-
-    error: Retry
-
-
-Outcome = Unchanged | Committed | Refused | Failed
 
 
 @dataclass(slots=True)
@@ -221,20 +132,7 @@ class Cycle:
         return await self._committed(await self._prospect(fleet, host, Restored(age)))
 
     async def _committed(self, prospect: Prospect) -> Unchanged | Committed:
-        for _ in range(ATTEMPTS):
-            try:
-                return await self._carry_out(prospect)
-            except CommitConflict:
-                if self.kernels:
-                    await asyncio.to_thread(self.kernels.make_way)
-                prospect = await self._look_again(prospect.world)
-            except CommitRejected:
-                # Strict changes fail when a read was short; a second look tells that from a real refusal.
-                again = await self._look_again(prospect.world)
-                if again.plan == prospect.plan:
-                    raise
-                prospect = again
-        raise CommitConflict(f"others kept changing the kernel's ruleset; gave up after {ATTEMPTS} attempts")
+        return await Committing(self.backend, self.kernels, self.clock, self.holder).run(prospect)
 
     async def prospect(self) -> Prospect:
         """Everything up to the Plan; changes nothing. Raises Retry, Refusal or Fatal."""
@@ -267,43 +165,12 @@ class Cycle:
         )
         return Prospect(world, observation, diff(observation.ruleset, desired))
 
-    async def _look_again(self, world: World) -> Prospect:
-        observation = await asyncio.to_thread(self.backend.observe)
-        return Prospect(world, observation, diff(observation.ruleset, world.desired))
-
-    async def _carry_out(self, prospect: Prospect) -> Unchanged | Committed:
-        world, plan, before = prospect.world, prospect.plan, prospect.observation
-        if not plan:
-            return Unchanged(world, _without_copy(before, world))
-        begun = self._moment()
-        with suppress(CommitUnknown):  # a lost answer says nothing; what is read back does
-            await asyncio.to_thread(self.backend.commit, plan, before.generation)
-        seconds = self._moment() - begun
-        moved = self.holder is not None and self.holder is not self.backend
-        return Committed(world, await self._verified(world), plan, seconds=seconds, moved=moved)
-
-    def _moment(self) -> float:
-        return self.clock.monotonic() if self.clock else 0.0
-
-    async def _verified(self, world: World) -> "Observation":
-        """What the kernel holds, which is the desired Ruleset; a short read gets a second chance."""
-        for _ in range(2):
-            observation = await asyncio.to_thread(self.backend.observe)
-            if observation.ruleset == world.desired:
-                return _without_copy(observation, world)
-        raise CommitUnknown("the ruleset read back is not the one that was written", reason="mismatch")
-
 
 def _rebuilt(outcome: Unchanged | Committed) -> bool:
     """Whether more than members changed: somebody may have moved everything to another backend."""
     return isinstance(outcome, Committed) and not all(
         isinstance(change, AddElements | RemoveElements) for change in outcome.plan.changes
     )
-
-
-def _without_copy(observation: "Observation", world: World) -> "Observation":
-    """The observation of the desired Ruleset: an Outcome is kept, and need not hold that twice."""
-    return replace(observation, ruleset=world.desired)
 
 
 def flush(backend: "Backend") -> bool:

@@ -29,8 +29,8 @@ from .errors import (
 from .model.addresses import format_address, format_element
 from .model.fleet import InterfaceKind
 from .model.policy import Direction
+from .outcomes import Committed, Failed, Outcome, Refused, Unchanged, World
 from .policy.compile import DENIED, places
-from .reconcile import Committed, Failed, Outcome, Refused, Unchanged, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from droplan_daemon import effects
     from droplan_daemon.errors import Problem
     from droplan_daemon.model.policy import Policy
-    from droplan_daemon.reconcile import World
+    from droplan_daemon.outcomes import World
     from droplan_daemon.sources.metadata import Identity
 
 _SCOPES = ("droplet:read", "vpc:read", "vpc_peering:read")

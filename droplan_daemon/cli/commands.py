@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from droplan_daemon import __version__, reconcile
 from droplan_daemon.errors import ConfigInvalid, HostUnknown
-from droplan_daemon.reconcile import Failed, Refused
+from droplan_daemon.outcomes import Failed, Refused
 from droplan_daemon.workers import Workers
 
 from . import output, wiring
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from droplan_daemon.model.checkpoint import Checkpoint
     from droplan_daemon.model.fleet import Fleet
     from droplan_daemon.model.policy import Policy
-    from droplan_daemon.reconcile import Outcome, Prospect, World
+    from droplan_daemon.outcomes import Outcome, Prospect, World
     from droplan_daemon.settings import Settings
 
 _SOMETHING_TO_CHANGE = 3

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from droplan_daemon.model.addresses import Address
     from droplan_daemon.model.fleet import Droplet
     from droplan_daemon.model.policy import Policy
-    from droplan_daemon.reconcile import World
+    from droplan_daemon.outcomes import World
 
 EXPLAIN = """\
 FROM is a Droplet (name or id) or an address; PORT is such as 3306/tcp, 53/udp,

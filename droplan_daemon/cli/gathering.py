@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from droplan_daemon.model.checkpoint import Checkpoint
     from droplan_daemon.model.host import Host
     from droplan_daemon.model.policy import Firewall
-    from droplan_daemon.reconcile import World
+    from droplan_daemon.outcomes import World
 
 
 async def facts(path: Path | None) -> Facts:

@@ -25,10 +25,10 @@ from droplan_daemon.migrate.search import search
 from droplan_daemon.model.addresses import format_address
 from droplan_daemon.model.fleet import InterfaceKind
 from droplan_daemon.model.policy import Firewall, Mode
+from droplan_daemon.outcomes import Failed, Refused
 from droplan_daemon.persist import files
 from droplan_daemon.plaintext import escape, mask
 from droplan_daemon.policy.compile import managed_interface
-from droplan_daemon.reconcile import Failed, Refused
 from droplan_daemon.settings import environment, load
 
 from . import output, wiring
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from droplan_daemon.migrate.finding import Found
     from droplan_daemon.migrate.planning import Migration, Step
     from droplan_daemon.model.addresses import Address
-    from droplan_daemon.reconcile import Outcome, World
+    from droplan_daemon.outcomes import Outcome, World
 
 _SHOWN = 8
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from droplan_daemon.errors import ConfigInvalid, DroplanError
     from droplan_daemon.model.addresses import Address
     from droplan_daemon.model.policy import Policy
+    from droplan_daemon.outcomes import World
     from droplan_daemon.policy.peers import Judged
-    from droplan_daemon.reconcile import World
     from droplan_daemon.settings import Settings
 
 TABLE = "droplan"

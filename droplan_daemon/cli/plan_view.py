@@ -10,8 +10,8 @@ from droplan_daemon.model.addresses import format_element
 from droplan_daemon.model.plan import AddElements, RemoveElements
 from droplan_daemon.model.policy import BackendName
 from droplan_daemon.model.ruleset import Interface
+from droplan_daemon.outcomes import Committed
 from droplan_daemon.plaintext import cut, escape
-from droplan_daemon.reconcile import Committed
 from droplan_daemon.report import verb
 
 from . import reach_view
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from droplan_daemon.model.addresses import Address
     from droplan_daemon.model.plan import Change
     from droplan_daemon.model.policy import Policy
-    from droplan_daemon.reconcile import Prospect, World
+    from droplan_daemon.outcomes import Prospect, World
     from droplan_daemon.report import Good
 
     from .reach_view import Meaning

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from droplan_daemon.effects import Connections
     from droplan_daemon.model.connection import Connection
     from droplan_daemon.model.ruleset import Rule, Ruleset
+    from droplan_daemon.outcomes import Prospect, World
     from droplan_daemon.policy.openings import Openings
     from droplan_daemon.policy.reach import Grant, Reach
     from droplan_daemon.policy.space import Space
-    from droplan_daemon.reconcile import Prospect, World
 
 _MOST = 6
 _LONGEST_NAME = 32

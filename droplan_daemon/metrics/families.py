@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from droplan_daemon.outcomes import Failed, Refused
 from droplan_daemon.plaintext import cut, escape
 from droplan_daemon.policy.compile import DENIED
-from droplan_daemon.reconcile import Failed, Refused
 
 from .tally import BUCKETS
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from droplan_daemon.effects import Exporter
     from droplan_daemon.model.budget import Budget
-    from droplan_daemon.reconcile import Outcome, World
+    from droplan_daemon.outcomes import Outcome, World
     from droplan_daemon.report import Standing
 
 

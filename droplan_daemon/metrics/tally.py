@@ -9,14 +9,14 @@ Laws:
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from droplan_daemon.outcomes import Committed, Failed, Refused
 from droplan_daemon.policy.compile import DENIED, places
-from droplan_daemon.reconcile import Committed, Failed, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from droplan_daemon.outcomes import Outcome, Unchanged, World
     from droplan_daemon.policy.compile import Place
-    from droplan_daemon.reconcile import Outcome, Unchanged, World
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Upper bounds, in seconds, of the histogram of commits."""

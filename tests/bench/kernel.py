@@ -15,7 +15,8 @@ from droplan_daemon.backends.nft_text import render
 from droplan_daemon.diff import diff
 from droplan_daemon.lab.netns import Namespace
 from droplan_daemon.model.policy import Policy
-from droplan_daemon.reconcile import Committed, Cycle, Unchanged
+from droplan_daemon.outcomes import Committed, Unchanged
+from droplan_daemon.reconcile import Cycle
 
 from .fleets import HOST, fleet, ruleset
 from .rounds import ratio, side_by_side, timed

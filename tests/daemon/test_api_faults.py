@@ -50,7 +50,8 @@ from droplan_daemon.lab.world import World
 from droplan_daemon.model.addresses import format_address
 from droplan_daemon.model.host import Host
 from droplan_daemon.model.policy import Peers, Policy
-from droplan_daemon.reconcile import Committed, Cycle, Failed, Refused, Unchanged
+from droplan_daemon.outcomes import Committed, Failed, Refused, Unchanged
+from droplan_daemon.reconcile import Cycle
 from droplan_daemon.sources.digitalocean import DigitalOcean
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
 
     from droplan_daemon.effects import Backend
     from droplan_daemon.model.fleet import Fleet
-    from droplan_daemon.reconcile import Outcome
+    from droplan_daemon.outcomes import Outcome
     from tests.conftest import Namespace
 
 PATIENCE = 60.0

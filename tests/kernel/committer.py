@@ -16,8 +16,9 @@ from droplan_daemon.model.addresses import parse_address
 from droplan_daemon.model.fleet import Droplet, Fleet
 from droplan_daemon.model.host import Host
 from droplan_daemon.model.policy import Policy
+from droplan_daemon.outcomes import Failed, Outcome
 from droplan_daemon.policy.compile import compile_ruleset
-from droplan_daemon.reconcile import Cycle, Failed, Outcome
+from droplan_daemon.reconcile import Cycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,9 +20,9 @@ from droplan_daemon.model.fleet import Droplet, Fleet, Vpc
 from droplan_daemon.model.host import Host
 from droplan_daemon.model.policy import Allow, InterfacePolicy, Policy, PortProtocol, Ports
 from droplan_daemon.model.ruleset import Protocol
+from droplan_daemon.outcomes import Prospect, World
 from droplan_daemon.policy.compile import compile_ruleset
 from droplan_daemon.policy.selector import parse
-from droplan_daemon.reconcile import Prospect, World
 from droplan_daemon.sources.conntrack import Conntrack
 from tests.daemon.machine import NOBODY, PACKAGES
 

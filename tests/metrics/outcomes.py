@@ -8,7 +8,7 @@ from droplan_daemon.metrics.families import View
 from droplan_daemon.metrics.tally import Tally, counted
 from droplan_daemon.model.budget import Budget
 from droplan_daemon.model.policy import Policy
-from droplan_daemon.reconcile import Committed, Failed, Refused, Restored, Unchanged
+from droplan_daemon.outcomes import Committed, Failed, Refused, Restored, Unchanged
 from droplan_daemon.report import Standing
 from tests.unit.cycles import Bench, droplet, fleet
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from droplan_daemon.model.fleet import Fleet
-    from droplan_daemon.reconcile import Outcome
+    from droplan_daemon.outcomes import Outcome
 
 THREE = fleet(droplet(1), droplet(2), droplet(3))
 DOWN = Failed(SourceUnavailable("The API answered 500.", reason="http_status", status=500))

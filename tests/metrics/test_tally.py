@@ -11,7 +11,7 @@ from droplan_daemon.model.policy import InterfacePolicy, Outbound, Policy
 from tests.metrics.outcomes import DOWN, REFUSED, committed, counting
 
 if TYPE_CHECKING:
-    from droplan_daemon.reconcile import Outcome
+    from droplan_daemon.outcomes import Outcome
 
 CHAIN = "private-in"
 FIRST = committed()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from droplan_daemon.effects import Backend
     from droplan_daemon.model.budget import Budget
     from droplan_daemon.model.checkpoint import Checkpoint
-    from droplan_daemon.reconcile import Outcome
+    from droplan_daemon.outcomes import Outcome
 
 HOST = Host(1, "eth1", "eth0")
 VPCS = (

@@ -21,7 +21,8 @@ from droplan_daemon.herald import Herald
 from droplan_daemon.keeping import Keeping
 from droplan_daemon.logs.conditions import Conditions
 from droplan_daemon.model.policy import Peers, Policy
-from droplan_daemon.reconcile import Failed, Refused, flush
+from droplan_daemon.outcomes import Failed, Refused
+from droplan_daemon.reconcile import flush
 from tests.unit.cycles import HOST, Answers, Bench, Cards, Shelf, droplet, fleet
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from droplan_daemon.keeping import Keeping
 from droplan_daemon.model.fleet import Skipped
 from droplan_daemon.model.host import Host
 from droplan_daemon.model.policy import Allow, Policy
+from droplan_daemon.outcomes import Committed, Failed, Refused, Restored, Unchanged
 from droplan_daemon.policy.selector import parse
-from droplan_daemon.reconcile import Committed, Failed, Refused, Restored, Unchanged
 from tests.unit.cycles import Bench, Cards, Shelf, droplet, fleet
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from droplan_daemon.model.checkpoint import Checkpoint
     from droplan_daemon.model.fleet import Fleet
     from droplan_daemon.model.ruleset import Ruleset
-    from droplan_daemon.reconcile import Outcome
+    from droplan_daemon.outcomes import Outcome
 
 TWO, THREE = fleet(droplet(1), droplet(2)), fleet(droplet(1), droplet(2), droplet(3))
 DOWN = SourceUnavailable("The API answered 500.", reason="http_status", status=500)

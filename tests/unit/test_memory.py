@@ -16,7 +16,8 @@ from droplan_daemon.lean import bare, stand_in
 from droplan_daemon.model.fleet import Droplet, Fleet
 from droplan_daemon.model.host import Host
 from droplan_daemon.model.policy import Policy
-from droplan_daemon.reconcile import Committed, Cycle, Unchanged
+from droplan_daemon.outcomes import Committed, Unchanged
+from droplan_daemon.reconcile import Cycle
 from droplan_daemon.sources.cookies import NoCookies
 from droplan_daemon.sources.digitalocean import DigitalOcean
 from droplan_daemon.sources.http import authorities

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from droplan_daemon.backends.fake import FakeBackend
 from droplan_daemon.errors import CommitConflict
-from droplan_daemon.reconcile import Committed, flush
+from droplan_daemon.outcomes import Committed
+from droplan_daemon.reconcile import flush
 from tests.unit.cycles import Bench, droplet, fleet
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from droplan_daemon.backends.fake import FakeBackend
+from droplan_daemon.committing import ATTEMPTS
 from droplan_daemon.errors import (
     CommitConflict,
     CommitRejected,
@@ -22,7 +23,8 @@ from droplan_daemon.errors import (
 )
 from droplan_daemon.model.fleet import Skipped
 from droplan_daemon.model.plan import AddElements, RemoveElements
-from droplan_daemon.reconcile import ATTEMPTS, Committed, Cycle, Failed, Refused, Unchanged, flush
+from droplan_daemon.outcomes import Committed, Failed, Refused, Unchanged
+from droplan_daemon.reconcile import Cycle, flush
 from tests.unit.cycles import HOST, Answers, Bench, Known, droplet, fleet
 
 if TYPE_CHECKING:

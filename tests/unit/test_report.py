@@ -22,7 +22,7 @@ from droplan_daemon.errors import (
 from droplan_daemon.model.budget import Budget
 from droplan_daemon.model.fleet import Skipped
 from droplan_daemon.model.policy import InterfacePolicy, Mode, Outbound, Peers, Policy, Scope
-from droplan_daemon.reconcile import Failed, Unchanged, World
+from droplan_daemon.outcomes import Failed, Unchanged, World
 from droplan_daemon.report import Standing
 from tests.unit.cycles import Bench, droplet, fleet
 

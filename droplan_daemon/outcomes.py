@@ -1,0 +1,108 @@
+"""How a cycle ends, and what it knew: values. PURE.
+
+Laws:
+1. Committed and Unchanged carry the World whose ruleset was read back; Refused and Failed carry an error.
+2. Nothing here asks, writes or decides.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .model.checkpoint import is_stale
+
+if TYPE_CHECKING:
+    from .effects import Observation
+    from .errors import Refusal, Retry
+    from .keeping import Unsaved
+    from .model.fleet import Droplet, Fleet
+    from .model.host import Host
+    from .model.plan import Plan
+    from .model.policy import Policy
+    from .model.ruleset import Ruleset
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A World that a Checkpoint tells of: its age in seconds (None: no clock can tell)."""
+
+    age: float | None
+
+    @property
+    def stale(self) -> bool:
+        """Whether it may well be of another world by now."""
+        return is_stale(self.age)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a cycle knew when it decided; `policy` is what this Droplet enforces, overrides applied.
+
+    `held`: an entry of the answer could not be read, so nobody was taken out of any set.
+    `restored`: nobody has answered yet, this is what was kept. `backend`: what was chosen, and why.
+    """
+
+    fleet: "Fleet"
+    host: "Host"
+    own: "Droplet"
+    peers: "tuple[Droplet, ...]"
+    desired: "Ruleset"
+    policy: "Policy"
+    warnings: tuple[str, ...] = ()
+    held: bool = False
+    restored: Restored | None = None
+    backend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """A World, what the kernel holds, and the Plan between them."""
+
+    world: World
+    observation: "Observation"
+    plan: "Plan"
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The kernel held the desired Ruleset already; `unsaved` is what the disk does not."""
+
+    world: World
+    observation: "Observation"
+    unsaved: "tuple[Unsaved, ...]" = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The Plan was carried out, and read back; `unsaved` is what the disk does not hold of it.
+
+    `seconds` are those that the kernel took to commit, 0.0 without a clock. `moved`: the rules were
+    held by another Backend before.
+    """
+
+    world: World
+    observation: "Observation"
+    plan: "Plan"
+    unsaved: "tuple[Unsaved, ...]" = ()
+    seconds: float = 0.0
+    moved: bool = False
+
+    def repairs(self, before: World | None) -> bool:
+        """Whether what held in the World before had to be written again: somebody else had changed it."""
+        return before is not None and before.desired == self.world.desired and not self.moved
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing was done, because the evidence does not carry it."""
+
+    error: "Refusal"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Nothing was done, or nobody knows; the next cycle finds out."""
+
+    error: "Retry"
+
+
+Outcome = Unchanged | Committed | Refused | Failed
