@@ -16,6 +16,10 @@ class SystemClock:
         """Seconds that never run backwards."""
         return time.monotonic()
 
+    def boottime(self) -> float:
+        """The same, and those in which the machine slept as well."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
     def random(self) -> float:
         """Uniform in [0, 1)."""
         return random.random()  # noqa: S311 - jitter is no secret

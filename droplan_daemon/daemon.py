@@ -107,6 +107,7 @@ class Daemon:
         one_heap()
         loop.set_default_executor(Workers())
         loop.add_signal_handler(signal.SIGHUP, self._on_reload)
+        loop.add_signal_handler(signal.SIGUSR1, self._wake.set)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop)
         self._herald.metered(self._parts.meter)

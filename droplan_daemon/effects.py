@@ -4,11 +4,11 @@ Law: Protocols only. `reconcile` and `daemon` see nothing else of the outside; `
 what stands behind them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from .metrics.families import Family
     from .model.budget import Budget
@@ -28,12 +28,35 @@ Generation = int
 class Observation:
     """What the kernel held at one generation; `ruleset` None: our table is absent.
 
-    `counters` are packets by (chain, rule name), summed over rules that share a name.
+    `counters` are packets by (chain, rule name), summed over rules that share a name. `leases` are the
+    seconds that each lease still runs; one that has run out is not among them. Time alone changes it,
+    and no generation tells of that.
     """
 
     ruleset: "Ruleset | None"
     generation: Generation
     counters: "Mapping[tuple[str, str], int]"
+    leases: "Mapping[str, float]" = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """Somebody else changed what is ours: `by` and `pid` name the process, `change` says what was done.
+
+    `overrun`: the kernel had more to say than could be kept, so anything may have changed.
+    """
+
+    by: str = ""
+    pid: int = 0
+    change: str = ""
+    overrun: bool = False
+
+
+class Watcher(Protocol):
+    """What tells that somebody else changed what a Backend holds."""
+
+    def disturbances(self) -> "AsyncIterator[Disturbance]":
+        """One for each burst of changes, own commits left out. Raises KernelUnsupported or NotPermitted."""
 
 
 class Source(Protocol):
@@ -190,6 +213,9 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds that never run backwards."""
+
+    def boottime(self) -> float:
+        """The same, and those in which the machine slept as well."""
 
     def random(self) -> float:
         """Uniform in [0, 1)."""

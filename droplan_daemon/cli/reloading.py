@@ -66,7 +66,7 @@ def run(args: "argparse.Namespace") -> int:
     environ = environment()
     found = folders(environ)
     files = StateFiles(found.state, found.runtime)
-    pid = _daemon(files, environ.get("MAINPID", ""))
+    pid = daemon(files, environ.get("MAINPID", ""))
     sent = time.monotonic()
     _hang_up(pid)
     told = _awaited(files, pid, sent, args.timeout)
@@ -87,8 +87,8 @@ def run(args: "argparse.Namespace") -> int:
     return ConfigInvalid.exit_code if refused else 0
 
 
-def _daemon(files: StateFiles, named: str) -> int:
-    """The process to ask. Raises StoreFailed."""
+def daemon(files: StateFiles, named: str = "") -> int:
+    """The process to ask, for whom systemd may have a number. Raises StoreFailed."""
     if named.isascii() and named.isdigit() and int(named) > 1:
         return int(named)
     pid = status_view.read(files).get("pid")

@@ -390,6 +390,14 @@ def test_a_refused_reload_keeps_the_old_parts(bench: Bench) -> None:
     assert 1 == bench.closed
 
 
+def test_a_nudge_is_a_look_at_once(bench: Bench) -> None:
+    """SIGUSR1 wakes the loop, long before the next poll is due."""
+    source = Answers([TWO])
+    parts = replace(bench.parts(source), interval=3600.0)
+    bench.run(parts, (bench.diary.has("READY"), _send(signal.SIGUSR1)), (lambda: source.asked > 1, STOP))
+    assert ["READY"] == bench.diary.of("READY")
+
+
 def test_sigint_is_sigterm(bench: Bench) -> None:
     """Ctrl-C at a terminal ends it as gently."""
     bench.run(bench.parts(Answers([TWO])), (bench.diary.has("READY"), _send(signal.SIGINT)))

@@ -181,6 +181,9 @@ class _Script:
     def monotonic(self) -> float:
         return NOW
 
+    def boottime(self) -> float:
+        return NOW
+
     def random(self) -> float:
         return 0.5
 

@@ -47,6 +47,9 @@ class Wall:
     def monotonic(self) -> float:
         return self.time - 999_000.0
 
+    def boottime(self) -> float:
+        return self.monotonic()
+
     def random(self) -> float:
         return 0.5
 
