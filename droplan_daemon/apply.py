@@ -17,20 +17,24 @@ from .errors import CommitRejected
 from .model.plan import (
     AddElements,
     AddEntries,
+    Arm,
     CreateChain,
+    CreateLease,
     CreateMap,
     CreateSet,
     CreateTable,
     DeleteChain,
+    DeleteLease,
     DeleteMap,
     DeleteRule,
     DeleteSet,
     DeleteTable,
+    Disarm,
     InsertRule,
     RemoveElements,
     RemoveEntries,
 )
-from .model.ruleset import Chain, Dispatch, From, PortMap, Ruleset, SetKind, To, Verdict
+from .model.ruleset import Armed, Chain, Dispatch, From, PortMap, Ruleset, SetKind, To, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,6 +83,8 @@ def _change(change: "Change", ruleset: "Ruleset | None") -> "Ruleset | None":
         return replace(ruleset, sets=_change_sets(change, ruleset))
     if isinstance(change, CreateMap | DeleteMap | AddEntries | RemoveEntries):
         return replace(ruleset, maps=_change_maps(change, ruleset))
+    if isinstance(change, CreateLease | DeleteLease | Arm | Disarm):
+        return replace(ruleset, leases=_change_leases(change, ruleset))
     return replace(ruleset, chains=_change_chains(change, ruleset))
 
 
@@ -92,7 +98,7 @@ def _change_sets(
 ) -> "dict[str, AddressSet]":
     sets = dict(ruleset.sets)
     if isinstance(change, CreateSet):
-        _require(change.set.name not in sets and change.set.name not in ruleset.maps, errno.EEXIST)
+        _require(change.set.name not in _named(ruleset), errno.EEXIST)
         return sets | {change.set.name: change.set}
     name = change.name if isinstance(change, DeleteSet) else change.set
     _require(name in sets, errno.ENOENT)
@@ -102,6 +108,24 @@ def _change_sets(
         return sets
     sets[name] = replace(sets[name], elements=_change_elements(change, sets[name]))
     return sets
+
+
+def _named(ruleset: Ruleset) -> "frozenset[str]":
+    """Sets, maps and leases: to the kernel all are sets, and no two have one name."""
+    return ruleset.leases | ruleset.sets.keys() | ruleset.maps.keys()
+
+
+def _change_leases(change: CreateLease | DeleteLease | Arm | Disarm, ruleset: Ruleset) -> "frozenset[str]":
+    """How long a lease runs is not in the Ruleset, so that arming and ending one changes nothing in it."""
+    if isinstance(change, CreateLease):
+        _require(change.name not in _named(ruleset), errno.EEXIST)
+        return ruleset.leases | {change.name}
+    name = change.name if isinstance(change, DeleteLease) else change.lease
+    _require(name in ruleset.leases, errno.ENOENT)
+    if isinstance(change, DeleteLease):
+        _require(not any(name in _leases_used(rule) for rule in _rules(ruleset)), errno.EBUSY)
+        return ruleset.leases - {name}
+    return ruleset.leases
 
 
 def _change_elements(change: AddElements | RemoveElements, target: "AddressSet") -> "frozenset[Element]":
@@ -136,7 +160,7 @@ def _change_maps(
 ) -> dict[str, PortMap]:
     maps = dict(ruleset.maps)
     if isinstance(change, CreateMap):
-        _require(change.name not in maps and change.name not in ruleset.sets, errno.EEXIST)
+        _require(change.name not in _named(ruleset), errno.EEXIST)
         return maps | {change.name: PortMap(change.name)}
     name = change.name if isinstance(change, DeleteMap) else change.map
     _require(name in maps, errno.ENOENT)
@@ -192,6 +216,7 @@ def _change_rules(change: InsertRule | DeleteRule, chain: Chain, ruleset: Rulese
         return rules[:index] + rules[index + 1 :]
     _require(index <= len(rules), errno.ENOENT)
     _require(_sets_used(change.rule) <= ruleset.sets.keys(), errno.ENOENT)
+    _require(_leases_used(change.rule) <= ruleset.leases, errno.ENOENT)
     dispatched = _dispatched(change.rule)
     _require(dispatched is None or dispatched in ruleset.maps, errno.ENOENT)
     entered = _entered(change.rule)
@@ -207,6 +232,10 @@ def _rules(ruleset: Ruleset) -> "Iterable[Rule]":
 
 def _sets_used(rule: "Rule") -> set[str]:
     return {match.set for match in rule.matches if isinstance(match, From | To)}
+
+
+def _leases_used(rule: "Rule") -> set[str]:
+    return {match.lease for match in rule.matches if isinstance(match, Armed)}
 
 
 def _entered(rule: "Rule") -> str | None:

@@ -6,6 +6,7 @@ Laws:
    and the counters of every rule that stays, stay.
 3. What the kernel cannot change in place (set schemas, hooks, table flags) is a new table,
    swapped in the same transaction.
+4. Leases are made and removed; how long they run is not in a Ruleset, and so nothing to differ in.
 """
 
 from typing import TYPE_CHECKING
@@ -14,10 +15,12 @@ from .model.plan import (
     AddElements,
     AddEntries,
     CreateChain,
+    CreateLease,
     CreateMap,
     CreateSet,
     CreateTable,
     DeleteChain,
+    DeleteLease,
     DeleteMap,
     DeleteRule,
     DeleteSet,
@@ -52,6 +55,7 @@ def _build(desired: "Ruleset") -> "Iterator[Change]":
     yield CreateTable(desired.comment)
     for new in desired.sets.values():
         yield from _create_set(new)
+    yield from map(CreateLease, sorted(desired.leases))
     for chain in desired.chains.values():
         yield CreateChain(chain.name, chain.hook)
     for new_map in desired.maps.values():
@@ -102,6 +106,7 @@ def _edit(observed: "Ruleset", desired: "Ruleset") -> "Iterator[Change]":
         yield from _deleted_rules(chain, desired.chains.get(chain.name))
     for new in desired.sets.values():
         yield from _edit_set(observed.sets.get(new.name), new)
+    yield from map(CreateLease, sorted(desired.leases - observed.leases))
     for chain in desired.chains.values():
         if chain.name not in observed.chains:
             yield CreateChain(chain.name, chain.hook)
@@ -112,6 +117,7 @@ def _edit(observed: "Ruleset", desired: "Ruleset") -> "Iterator[Change]":
     yield from (DeleteMap(name) for name in observed.maps if name not in desired.maps)
     yield from (DeleteChain(name) for name in observed.chains if name not in desired.chains)
     yield from (DeleteSet(name) for name in observed.sets if name not in desired.sets)
+    yield from map(DeleteLease, sorted(observed.leases - desired.leases))
 
 
 def _edit_set(old: "AddressSet | None", new: "AddressSet") -> "Iterator[Change]":

@@ -11,16 +11,20 @@ from droplan_daemon.model.addresses import Family, collapse
 from droplan_daemon.model.plan import (
     AddElements,
     AddEntries,
+    Arm,
     Change,
     CreateChain,
+    CreateLease,
     CreateMap,
     CreateSet,
     CreateTable,
     DeleteChain,
+    DeleteLease,
     DeleteMap,
     DeleteRule,
     DeleteSet,
     DeleteTable,
+    Disarm,
     InsertRule,
     Plan,
     RemoveElements,
@@ -30,6 +34,7 @@ from droplan_daemon.model.policy import Rate, Unit
 from droplan_daemon.model.ruleset import (
     Action,
     AddressSet,
+    Armed,
     Chain,
     CtState,
     Dispatch,
@@ -66,6 +71,8 @@ SETS = {
 }
 CHAINS = ("inbound", "outbound", "chain-a", "chain-b", "chain-c")  # each enters only later ones
 MAPS = ("tcp-ports", "udp-ports")
+LEASES = ("trial", "pause")
+LASTING = (600.0, 3600.0)  # seconds: no test runs so long
 ENTERED = ("chain-b", "chain-c")  # by maps, which rules of the other chains look up
 HOOKS = {"inbound": HookPoint.PREROUTING, "outbound": HookPoint.POSTROUTING}
 
@@ -173,15 +180,29 @@ def _dispatches(maps: tuple[str, ...]) -> st.SearchStrategy[Rule]:
 
 @cache
 def rules(
-    chain: str, sets: tuple[str, ...], chains: tuple[str, ...], maps: tuple[str, ...] = ()
+    chain: str,
+    sets: tuple[str, ...],
+    chains: tuple[str, ...],
+    maps: tuple[str, ...] = (),
+    leases: tuple[str, ...] = (),
 ) -> st.SearchStrategy[Rule]:
+    found = _rules(chain, sets, chains)
     if maps and chain not in ENTERED:
-        return _rules(chain, sets, chains) | _dispatches(maps)
-    return _rules(chain, sets, chains)
+        found |= _dispatches(maps)
+    return found | _leased(leases, _later(chain, chains)) if leases else found
+
+
+def _leased(leases: tuple[str, ...], later: tuple[str, ...]) -> st.SearchStrategy[Rule]:
+    matches = st.builds(Armed, st.sampled_from(leases)).map(lambda armed: (armed,))
+    return st.builds(Rule, st.just("leased"), matches, st.booleans(), verdict=verdicts(later))
+
+
+def _later(chain: str, chains: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(c for c in chains if CHAINS.index(c) > CHAINS.index(chain) and c not in HOOKS)
 
 
 def _rules(chain: str, sets: tuple[str, ...], chains: tuple[str, ...]) -> st.SearchStrategy[Rule]:
-    later = tuple(c for c in chains if CHAINS.index(c) > CHAINS.index(chain) and c not in HOOKS)
+    later = _later(chain, chains)
     return st.builds(
         Rule,
         st.sampled_from(["peers", "replies", "denied", "a rule with words"]),
@@ -194,12 +215,16 @@ def _rules(chain: str, sets: tuple[str, ...], chains: tuple[str, ...]) -> st.Sea
 
 @cache
 def chain_of(
-    name: str, sets: tuple[str, ...], chains: tuple[str, ...], maps: tuple[str, ...]
+    name: str,
+    sets: tuple[str, ...],
+    chains: tuple[str, ...],
+    maps: tuple[str, ...],
+    leases: tuple[str, ...] = (),
 ) -> st.SearchStrategy[Chain]:
     priorities = st.sampled_from([-110, 90])
     hooks = st.builds(Hook, st.just(HOOKS[name]), priorities) if name in HOOKS else st.none()
     return st.builds(
-        Chain, st.just(name), hooks, st.lists(rules(name, sets, chains, maps), max_size=5).map(tuple)
+        Chain, st.just(name), hooks, st.lists(rules(name, sets, chains, maps, leases), max_size=5).map(tuple)
     )
 
 
@@ -207,18 +232,20 @@ def _some(names: "Iterable[str]") -> st.SearchStrategy[tuple[str, ...]]:
     return st.sets(st.sampled_from(sorted(names))).map(sorted).map(tuple)
 
 
-_set_names, _chain_names, _map_names = _some(SETS), _some(CHAINS), _some(MAPS)
+_set_names, _chain_names, _map_names, _lease_names = _some(SETS), _some(CHAINS), _some(MAPS), _some(LEASES)
 _comments = st.sampled_from(["", "managed by droplan"])
 
 
 @st.composite
-def rulesets(draw: st.DrawFn) -> Ruleset:
+def rulesets(draw: st.DrawFn, *, leased: bool = True) -> Ruleset:
     names, chains, maps = draw(_set_names), draw(_chain_names), draw(_map_names)
+    leases = draw(_lease_names) if leased else ()
     return ruleset(
         tuple(draw(address_set(name)) for name in names),
-        tuple(draw(chain_of(name, names, chains, maps)) for name in chains),
+        tuple(draw(chain_of(name, names, chains, maps, leases)) for name in chains),
         draw(_comments),
         tuple(PortMap(name, draw(port_entries(chains))) for name in maps),
+        frozenset(leases),
     )
 
 
@@ -233,7 +260,7 @@ def _element_changes(kind: type[AddElements] | type[RemoveElements]) -> st.Searc
 
 @cache
 def _chain_change(name: str) -> st.SearchStrategy[Change]:
-    known = tuple(SETS), CHAINS, MAPS
+    known = tuple(SETS), CHAINS, MAPS, LEASES
     hook = st.just(Hook(HOOKS[name], -110)) if name in HOOKS else st.none()
     return st.one_of(
         st.builds(CreateChain, st.just(name), hook),
@@ -254,6 +281,17 @@ def _map_change(name: str) -> st.SearchStrategy[Change]:
     )
 
 
+@cache
+def _lease_change(name: str) -> st.SearchStrategy[Change]:
+    lease = st.just(name)
+    return st.one_of(
+        st.builds(CreateLease, lease),
+        st.builds(DeleteLease, lease),
+        st.builds(Arm, lease, st.sampled_from(LASTING)),
+        st.builds(Disarm, lease),
+    )
+
+
 def _empty_sets() -> st.SearchStrategy[AddressSet]:
     return st.sampled_from([AddressSet(name, *schema) for name, schema in sorted(SETS.items())])
 
@@ -267,6 +305,7 @@ changes: st.SearchStrategy[Change] = st.one_of(
     _element_changes(RemoveElements),
     st.sampled_from(CHAINS).flatmap(_chain_change),
     st.sampled_from(MAPS).flatmap(_map_change),
+    st.sampled_from(LEASES).flatmap(_lease_change),
 )
 
 Step = Plan | Ruleset | None

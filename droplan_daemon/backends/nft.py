@@ -18,6 +18,7 @@ from . import nft_codec as codec
 from . import nft_wire as wire
 from .nft_batch import Batch
 from .nft_codec import Place
+from .nft_lease import left
 from .nft_map import unpack_entries
 from .nft_socket import BatchRefusedError, DumpInterruptedError, NftSocket
 from .nft_text import render
@@ -67,13 +68,13 @@ class NftBackend:
         for _ in range(_READS):
             before = self._socket.generation()
             try:
-                found, rules = self._read()
+                found, rules, leases = self._read()
             except DumpInterruptedError:
                 continue
             except ValueError as error:
                 raise CommitUnknown("the kernel's ruleset could not be read", reason="garbled") from error
             if self._socket.generation() == before:
-                return self._remember(before, found, rules)
+                return replace(self._remember(before, found, rules), leases=leases)
         raise CommitConflict("the kernel's ruleset kept changing while it was read")
 
     def _remember(
@@ -87,19 +88,26 @@ class NftBackend:
             counters[key] = counters.get(key, 0) + item.packets
         return Observation(found, generation, counters)
 
-    def _read(self) -> tuple[Ruleset | None, list[codec.ObservedRule]]:
+    def _read(self) -> tuple[Ruleset | None, list[codec.ObservedRule], dict[str, float]]:
         answer = self._socket.get(codec.get_table(self._table))
         if answer is None:
-            return None, []
+            return None, [], {}
         _, flags, comment = codec.read_table(answer.body)
         odd: set[str] = set()
-        sets, maps = self._read_sets(odd)
+        leases: dict[str, float | None] = {}
+        sets, maps = self._read_sets(odd, leases)
         rules = [codec.read_rule(m.body) for m in self._socket.dump(codec.get_rules(self._table))]
-        found = ruleset(sets, tuple(self._read_chains(rules, odd)), comment, maps)
-        return replace(found, flags=flags | odd), rules
+        found = ruleset(sets, tuple(self._read_chains(rules, odd)), comment, maps, frozenset(leases))
+        running = {name: seconds for name, seconds in leases.items() if seconds is not None}
+        return replace(found, flags=flags | odd), rules, running
 
-    def _read_sets(self, odd: set[str]) -> "tuple[tuple[AddressSet, ...], tuple[PortMap, ...]]":
-        """Sets and maps with all that is in them; `odd` gets a flag for each that is none of ours."""
+    def _read_sets(
+        self, odd: set[str], leases: dict[str, float | None]
+    ) -> "tuple[tuple[AddressSet, ...], tuple[PortMap, ...]]":
+        """Sets and maps with all that is in them; `odd` gets a flag for each that is none of ours.
+
+        `leases` gets each lease, and how long it still runs (None: it has run out).
+        """
         sets: list[AddressSet] = []
         maps: list[PortMap] = []
         for message in self._socket.dump(codec.get_sets(self._table)):
@@ -109,6 +117,9 @@ class NftBackend:
                     continue
                 if name := codec.read_map(message.body):
                     maps.append(PortMap(name, unpack_entries(b"".join(self._packed(name)))))
+                    continue
+                if name := codec.read_lease(message.body):
+                    leases[name] = left(b"".join(self._packed(name)))
                     continue
             except wire.ForeignElementError:
                 pass  # one element of it is more than an address, a range or a jump

@@ -11,15 +11,19 @@ from droplan_daemon.errors import CommitRejected
 from droplan_daemon.model.plan import (
     AddElements,
     AddEntries,
+    Arm,
     CreateChain,
+    CreateLease,
     CreateMap,
     CreateSet,
     CreateTable,
     DeleteChain,
+    DeleteLease,
     DeleteMap,
     DeleteRule,
     DeleteSet,
     DeleteTable,
+    Disarm,
     InsertRule,
     RemoveElements,
     RemoveEntries,
@@ -28,6 +32,7 @@ from droplan_daemon.model.plan import (
 from . import nft_codec as codec
 from . import nft_wire as wire
 from .nft_codec import Place, Request
+from .nft_lease import arming
 from .nft_map import pack_entries
 from .nft_socket import Refused
 
@@ -56,7 +61,16 @@ class Batch:
         if isinstance(change, AddEntries | RemoveEntries):
             self._add_entries(index, change)
             return
-        self.requests.append(self._request(index, change))
+        if isinstance(change, Arm):
+            # Flushed first: up to Linux 6.11 an element that is there keeps its end when it is added again.
+            self._append(index, codec.flush_set(self._table, change.lease))
+            payload = arming(self._table, change.lease, change.seconds)
+            self._append(index, Request(codec.NEWSETELEM, codec.CREATE, payload))
+            return
+        self._append(index, self._request(index, change))
+
+    def _append(self, index: int, request: Request) -> None:
+        self.requests.append(request)
         self._origins.append((index, ()))
 
     def _add_elements(self, index: int, change: AddElements | RemoveElements) -> None:
@@ -85,7 +99,11 @@ class Batch:
                 return codec.delete_table(self._table)
             case CreateSet(new):
                 return codec.new_set(self._table, new, index + 1)
-            case DeleteSet(name) | DeleteMap(name):
+            case CreateLease(name):
+                return codec.new_lease(self._table, name, index + 1)
+            case Disarm(lease):
+                return codec.flush_set(self._table, lease)
+            case DeleteSet(name) | DeleteMap(name) | DeleteLease(name):
                 return codec.delete_set(self._table, name)
             case CreateMap(name):
                 return codec.new_map(self._table, name, index + 1)

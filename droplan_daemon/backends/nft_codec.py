@@ -48,9 +48,10 @@ Fields = dict[int, bytes]
 
 CREATE = NLM_F_CREATE | NLM_F_EXCL
 _KEY_TYPE = {Family.IPV4: 7, Family.IPV6: 8}  # nftables' datatype.h: TYPE_IPADDR, TYPE_IP6ADDR
-_INET_SERVICE = 13  # TYPE_INET_SERVICE
+_NFPROTO, _INET_SERVICE = 2, 13  # TYPE_NFPROTO, TYPE_INET_SERVICE
 _VERDICT_TYPE = 0xFFFFFF00  # NFT_DATA_VERDICT
-_BIG_ENDIAN = b"\x02\x00\x00\x00"  # nftables' datatype.h: BYTEORDER_BIG_ENDIAN, in host order
+# nftables' datatype.h: BYTEORDER_HOST_ENDIAN, BYTEORDER_BIG_ENDIAN, in host order
+_HOST_ENDIAN, _BIG_ENDIAN = b"\x01\x00\x00\x00", b"\x02\x00\x00\x00"
 _HOOKNUM = {point: number for number, point in enumerate(HookPoint)}
 _POLICY = {Action.DROP: 0, Action.ACCEPT: 1}
 _TABLE, _TABLE_FLAG_BITS = 1, 2  # NFTA_*_TABLE is 1 in each
@@ -60,7 +61,7 @@ _SET_NAME, _SET_FLAGS, _SET_KEY_TYPE, _SET_KEY_LEN, _SET_DESC, _SET_DESC_SIZE = 
 _RULE_CHAIN, _RULE_HANDLE, _RULE_EXPRESSIONS, _RULE_POSITION, _RULE_ID, _RULE_POSITION_ID = 2, 3, 4, 6, 9, 10
 _TABLE_USERDATA, _RULE_USERDATA = 6, 7
 _CHAIN_BASE = 1  # NFT_CHAIN_BASE; what else a chain can be, droplan never makes
-_SET_INTERVAL, _SET_MAP = 4, 8  # NFT_SET_*
+_SET_INTERVAL, _SET_MAP, _SET_TIMEOUT = 4, 8, 16  # NFT_SET_*
 _SET_DATA_TYPE = 6
 # NFTA_SET_*: DATA_TYPE, TIMEOUT, OBJ_TYPE, EXPR, EXPRESSIONS. A lookup may fail by them, or end by itself.
 _SET_BEYOND_KEYS = frozenset({6, 11, 15, 17, 18})
@@ -151,8 +152,27 @@ def new_map(table: str, name: str, number: int) -> Request:
     return Request(NEWSET, CREATE, _encode(nft_set_msg(), attrs))
 
 
+def new_lease(table: str, name: str, number: int) -> Request:
+    """Create a lease that does not run: a set of IP versions whose elements end; `number` as for a set."""
+    attrs: Attrs = [
+        ("NFTA_SET_TABLE", table),
+        ("NFTA_SET_NAME", name),
+        ("NFTA_SET_FLAGS", {"NFT_SET_TIMEOUT"}),
+        ("NFTA_SET_KEY_TYPE", _NFPROTO),
+        ("NFTA_SET_KEY_LEN", 1),
+        ("NFTA_SET_ID", number),
+        ("NFTA_SET_USERDATA", [("NFTNL_UDATA_SET_KEYBYTEORDER", _HOST_ENDIAN)]),
+    ]
+    return Request(NEWSET, CREATE, _encode(nft_set_msg(), attrs))
+
+
+def flush_set(table: str, name: str) -> Request:
+    """Take every element out of a set; one without any is as good."""
+    return Request(DELSETELEM, 0, element_list(table, name))
+
+
 def delete_set(table: str, name: str) -> Request:
-    """Delete a set or a map that no rule refers to."""
+    """Delete a set, a map or a lease that no rule refers to."""
     attrs: Attrs = [("NFTA_SET_TABLE", table), ("NFTA_SET_NAME", name)]
     return Request(DELSET, 0, _encode(nft_set_msg(), attrs))
 
@@ -281,6 +301,15 @@ def read_map(body: bytes) -> str | None:
         return None
     beyond = (_SET_BEYOND_KEYS - {_SET_DATA_TYPE}) & found.keys()
     return text_of(found[_SET_NAME]) if _SET_NAME in found and not beyond else None
+
+
+def read_lease(body: bytes) -> str | None:
+    """The name of a lease; None for any other set."""
+    found = _fields(body)
+    shape = tuple(_number(found, kind) for kind in (_SET_KEY_TYPE, _SET_KEY_LEN, _SET_FLAGS))
+    if shape != (_NFPROTO, 1, _SET_TIMEOUT) or _SET_BEYOND_KEYS & found.keys():
+        return None
+    return text_of(found[_SET_NAME]) if _SET_NAME in found else None
 
 
 def read_name(body: bytes) -> str:

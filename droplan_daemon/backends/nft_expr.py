@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from droplan_daemon.model.addresses import Family
 from droplan_daemon.model.policy import Rate, Unit
 from droplan_daemon.model.ruleset import (
+    Armed,
     CtState,
     Dispatch,
     Foreign,
@@ -179,6 +180,8 @@ def _body(item: Match) -> Exprs:
             return Payload("TRANSPORT", 0, 1), *_between(first, last, 1)
         case Transport():
             return _ports(item)
+        case Armed(lease):
+            return Meta("NFPROTO"), Lookup(lease)
         case Foreign(description):
             message = f"a foreign match cannot be written: {description}"
             raise ValueError(message)
@@ -249,6 +252,8 @@ def _read_match(reading: _Reading, exprs: Exprs) -> tuple[Exprs] | None:
     match exprs:
         case [Meta("NFPROTO"), Cmp("EQ", code), *rest] if code in _FAMILY:
             reading.family = _FAMILY[code]
+        case [Meta("NFPROTO"), Lookup(name), *rest]:
+            reading.matches.append(Armed(name))
         case [Meta("IIFNAME" | "OIFNAME" as key), Cmp("EQ", data), *rest] if len(data) == IFNAMSIZ:
             reading.matches.append(Interface(_text(data), key == "OIFNAME"))
         case [Ct("STATE"), Mask(mask), Cmp("NEQ", b"\0\0\0\0"), *rest]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from droplan_daemon.model.addresses import Family, format_element
 from droplan_daemon.model.ruleset import (
     Action,
+    Armed,
     CtState,
     Dispatch,
     Foreign,
@@ -45,6 +46,7 @@ def render(ruleset: "Ruleset | None", table: str) -> str:
         return head
     parts = ["\n".join(_table_head(ruleset))] if ruleset.comment or ruleset.flags else []
     parts += ["\n".join(_set(item)) for item in ruleset.sets.values()]
+    parts += ["\n".join(_lease(name)) for name in sorted(ruleset.leases)]
     parts += ["\n".join(_map(item)) for item in ruleset.maps.values()]
     parts += ["\n".join(_chain(chain)) for chain in ruleset.chains.values()]
     body = "\n\n".join(part for part in parts if part)
@@ -68,6 +70,14 @@ def _set(item: "AddressSet") -> "Iterator[str]":
     if item.elements:
         texts = [format_element(element, item.family) for element in sorted(item.elements)]
         yield from _wrapped("\t\telements = { ", texts, " }")
+    yield "\t}"
+
+
+def _lease(name: str) -> "Iterator[str]":
+    """A script arms nothing: what it loads is what holds when the lease has run out."""
+    yield f"\tset {name} {{"
+    yield "\t\ttype nf_proto"
+    yield "\t\tflags timeout"
     yield "\t}"
 
 
@@ -144,6 +154,8 @@ def _match(item: Match) -> str:
             return f"{_ICMP[family]} type {_span((first, last))}"
         case Transport():
             return _transport(item)
+        case Armed(lease):
+            return f"meta nfproto @{lease}"
         case Foreign(description):
             return f"# not ours: {description}"
 

@@ -1,8 +1,8 @@
 """A Ruleset as JSON values and back. PURE.
 
 Laws:
-1. `read_ruleset(ruleset_value(r)) == r` for every Ruleset that droplan writes. What it does not
-   (`Foreign`) has no value: nobody wants it back.
+1. `read_ruleset(ruleset_value(r)) == r` for every Ruleset that droplan keeps. What it does not
+   (`Foreign`, and what holds for a while: `Armed`) has no value: nobody wants it back.
 2. Reading gives a Ruleset, or ValueError or TypeError or LookupError; `codec` makes one error of them.
 """
 
@@ -13,6 +13,7 @@ from droplan_daemon.model.policy import Rate, Unit
 from droplan_daemon.model.ruleset import (
     Action,
     AddressSet,
+    Armed,
     Chain,
     CtState,
     Dispatch,
@@ -178,7 +179,7 @@ def _match_value(match: "Match") -> list[Any]:
             found = ["transport", protocol, source, destination]
         case Icmp(family, first, last):
             found = ["icmp", family, first, last]
-        case Foreign():
+        case Armed() | Foreign():
             raise ValueError("what is not ours is not kept")
     return found
 

@@ -167,6 +167,47 @@ class DeleteRule:
         return f"delete rule '{self.rule.name}' of {self.chain} at {self.index}"
 
 
+@dataclass(frozen=True, slots=True)
+class CreateLease:
+    """Make a lease that has run out."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"create lease {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteLease:
+    """Remove a lease that no rule asks for any more, whether it still runs or not."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"delete lease {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Have a lease run for so many seconds from the commit on, however long it still ran."""
+
+    lease: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"arm lease {self.lease} for {self.seconds:g} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Disarm:
+    """End a lease, if it still runs."""
+
+    lease: str
+
+    def __str__(self) -> str:
+        return f"end lease {self.lease}"
+
+
 Change = (
     CreateTable
     | DeleteTable
@@ -182,6 +223,10 @@ Change = (
     | DeleteChain
     | InsertRule
     | DeleteRule
+    | CreateLease
+    | DeleteLease
+    | Arm
+    | Disarm
 )
 
 

@@ -143,7 +143,14 @@ class Foreign:
     description: str
 
 
-Match = Interface | State | Reply | From | To | Transport | Icmp | Foreign
+@dataclass(frozen=True, slots=True)
+class Armed:
+    """The lease of this name has not run out. It says nothing of the packet."""
+
+    lease: str
+
+
+Match = Interface | State | Reply | From | To | Transport | Icmp | Armed | Foreign
 
 
 class Action(StrEnum):
@@ -223,7 +230,9 @@ class Chain:
 class Ruleset:
     """One table: flags as the kernel names them (`dormant`, `owner`), comment, sets, maps, chains.
 
-    Sets, maps and chains are keyed and ordered by name; a map's name is no set's.
+    Sets, maps and chains are keyed and ordered by name; a map's name is no set's. `leases` are the names
+    of what rules ask for with Armed, and are neither a set's nor a map's. How long one still runs decides
+    a verdict too, but by the kernel's clock, and is no part of the Ruleset: the Observation tells it.
     """
 
     sets: dict[str, AddressSet] = field(default_factory=dict)
@@ -231,6 +240,7 @@ class Ruleset:
     flags: frozenset[str] = frozenset()
     comment: str = ""
     maps: dict[str, PortMap] = field(default_factory=dict)
+    leases: frozenset[str] = frozenset()
 
 
 def ruleset(
@@ -238,9 +248,11 @@ def ruleset(
     chains: tuple[Chain, ...],
     comment: str = "",
     maps: tuple[PortMap, ...] = (),
+    leases: frozenset[str] = frozenset(),
 ) -> Ruleset:
     """A Ruleset in canonical order."""
     return Ruleset(
+        leases=leases,
         maps={m.name: m for m in sorted(maps, key=lambda m: m.name)},
         sets={s.name: s for s in sorted(sets, key=lambda s: s.name)},
         chains={c.name: c for c in sorted(chains, key=lambda c: c.name)},

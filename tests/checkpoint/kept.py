@@ -65,7 +65,7 @@ checkpoints = st.builds(
     st.builds(Host, _ids, _maybe, _maybe, _words),
     st.lists(st.tuples(_words, _words), max_size=2).map(tuple),
     _fleets,
-    rulesets(),
+    rulesets(leased=False),
     st.sampled_from(["nftables", "iptables"]),
     st.integers(0, (1 << 53)),
     _moments,

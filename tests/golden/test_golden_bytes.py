@@ -16,13 +16,17 @@ from droplan_daemon.backends.nft_codec import Place
 from droplan_daemon.model.addresses import Family, parse_address
 from droplan_daemon.model.plan import (
     AddElements,
+    Arm,
     CreateChain,
+    CreateLease,
     CreateSet,
     CreateTable,
     DeleteChain,
+    DeleteLease,
     DeleteRule,
     DeleteSet,
     DeleteTable,
+    Disarm,
     InsertRule,
     Plan,
     RemoveElements,
@@ -31,6 +35,7 @@ from droplan_daemon.model.policy import Rate, Unit
 from droplan_daemon.model.ruleset import (
     Action,
     AddressSet,
+    Armed,
     CtState,
     From,
     Hook,
@@ -99,6 +104,13 @@ _CASES: "dict[str, tuple[Change, ...]]" = {
     ),
     "delete rule": (DeleteRule("judge", 1, Rule("gone")),),
     "delete new rule": (InsertRule("judge", 2, Rule("a", counter=True)), DeleteRule("judge", 2, Rule("a"))),
+    "create lease": (CreateLease("trial"),),
+    "delete lease": (DeleteLease("trial"),),
+    "arm lease": (Arm("trial", 60.0),),
+    "end lease": (Disarm("trial"),),
+    "rule of a lease": (
+        InsertRule("judge", 2, Rule("trial", (Armed("trial"),), verdict=Verdict(Action.GOTO, "try-judge"))),
+    ),
 }
 
 

@@ -11,6 +11,7 @@ from droplan_daemon.backends.nft_codec import Place, new_rule, read_rule
 from droplan_daemon.model.addresses import Family
 from droplan_daemon.model.ruleset import (
     Action,
+    Armed,
     CtState,
     Foreign,
     From,
@@ -138,6 +139,7 @@ def test_any_expressions_are_a_rule_that_means_them_or_foreign(exprs: ex.Exprs) 
         (Interface("eth1", outbound=True), "Meta OIFNAME, Cmp EQ eth1"),
         (State(frozenset({CtState.NEW})), "Ct STATE, Mask 08000000, Cmp NEQ 00000000"),
         (Reply(), "Ct DIRECTION, Cmp EQ 01"),
+        (Armed("trial"), "Meta NFPROTO, Lookup trial"),
         (From("s", Family.IPV4), "Meta NFPROTO, Cmp EQ 02, Payload NETWORK 12 4, Lookup s"),
         (To("s", Family.IPV6), "Meta NFPROTO, Cmp EQ 0a, Payload NETWORK 24 16, Lookup s"),
         (Transport(Protocol.TCP), "Meta L4PROTO, Cmp EQ 06"),

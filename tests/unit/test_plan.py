@@ -6,16 +6,20 @@ from droplan_daemon.model.addresses import Family, parse_address
 from droplan_daemon.model.plan import (
     AddElements,
     AddEntries,
+    Arm,
     Change,
     CreateChain,
+    CreateLease,
     CreateMap,
     CreateSet,
     CreateTable,
     DeleteChain,
+    DeleteLease,
     DeleteMap,
     DeleteRule,
     DeleteSet,
     DeleteTable,
+    Disarm,
     InsertRule,
     Plan,
     RemoveElements,
@@ -45,6 +49,10 @@ LINES: list[tuple[Change, str]] = [
     (DeleteChain("judge"), "delete chain judge"),
     (InsertRule("judge", 2, Rule("peers")), "insert rule 'peers' in judge at 2"),
     (DeleteRule("judge", 0, Rule("peers")), "delete rule 'peers' of judge at 0"),
+    (CreateLease("trial"), "create lease trial"),
+    (DeleteLease("trial"), "delete lease trial"),
+    (Arm("trial", 60.0), "arm lease trial for 60 s"),
+    (Disarm("trial"), "end lease trial"),
 ]
 
 

@@ -9,6 +9,7 @@ from droplan_daemon.model.policy import Rate, Unit
 from droplan_daemon.model.ruleset import (
     Action,
     AddressSet,
+    Armed,
     Chain,
     CtState,
     Foreign,
@@ -48,6 +49,7 @@ WORDS: list[tuple[Match, str]] = [
     (Transport(Protocol.TCP, (1, 2), (80, 90)), "tcp sport 1-2 tcp dport 80-90"),
     (Icmp(Family.IPV4, 3, 3), "icmp type 3"),
     (Icmp(Family.IPV6, 130, 136), "icmpv6 type 130-136"),
+    (Armed("trial"), "meta nfproto @trial"),
     (Foreign("quota"), "# not ours: quota"),
 ]
 
@@ -113,7 +115,7 @@ def test_the_script_never_ends_early(found: Ruleset) -> None:
     assert text.count("{") == text.count("}")
     rules = sum(len(chain.rules) for chain in found.chains.values())
     assert rules + bool(found.comment) == text.count('comment "')
-    assert len(found.sets) == text.count("\tset ")
+    assert len(found.sets) + len(found.leases) == text.count("\tset ")
 
 
 def test_the_same_ruleset_is_the_same_script() -> None:
