@@ -166,6 +166,14 @@ class FirewallOverride:
     ipset: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Management:
+    """How people get at this Droplet: ports of tcp and udp. `required`: a policy must leave a way in."""
+
+    ports: tuple[Ports, ...] = (Ports(PortProtocol.TCP, 22, 22),)
+    required: bool = True
+
+
 class Unset(StrEnum):
     """A value that was not given, where None means something."""
 
@@ -200,6 +208,7 @@ class Policy:
     overrides: tuple[Override, ...] = ()
     lifelines: frozenset[Lifeline] = frozenset(Lifeline)
     firewall: Firewall = Firewall()
+    management: Management = Management()
 
     def on(self, kind: InterfaceKind) -> InterfacePolicy:
         """The part that concerns one kind of interface."""

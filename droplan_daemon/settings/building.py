@@ -16,6 +16,7 @@ from droplan_daemon.model.policy import (
     InterfaceOverride,
     InterfacePolicy,
     Lifeline,
+    Management,
     Override,
     Peers,
     Policy,
@@ -44,6 +45,7 @@ def policy(file: "File") -> Policy:
             lifeline for lifeline in Lifeline if getattr(file.lifelines, lifeline.name.lower())
         ),
         firewall=Firewall(file.firewall.backend, file.firewall.ipset),
+        management=Management(tuple(dict.fromkeys(file.management.ports)), file.management.required),
     )
 
 

@@ -58,6 +58,23 @@ def some_ports(value: Any) -> Any:
     return value
 
 
+def some_ways_in(value: Any) -> Any:
+    """A list with something in it; nothing in it says what `required` says."""
+    if value == []:
+        raise refuse(
+            UNSUITABLE, "must not be an empty list", "for no way in at all, write `required = false`"
+        )
+    return some_ports(value)
+
+
+def way_in(value: Any) -> Ports:
+    """A port by which people come in."""
+    found = ports(value)
+    if not found.first:
+        raise refuse(UNSUITABLE, f"has no port, and nobody logs in by {found}", 'write "22/tcp"')
+    return found
+
+
 def selector(value: Any) -> "Selector":
     """What `from` and `to` are made of. Whether a list is bounded is known when all of it is read."""
     written = text(value)

@@ -91,6 +91,18 @@ PortList = Annotated[
     Form('a list of ports, such as ["80/tcp"]'),
 ]
 
+WaysIn = Annotated[
+    list[
+        Annotated[
+            Ports,
+            PlainValidator(rules.way_in),
+            Form('a port and its protocol, such as "22/tcp" or "60000-61000/udp"'),
+        ]
+    ],
+    BeforeValidator(rules.some_ways_in),
+    Form('a list of ports, such as ["22/tcp"]'),
+]
+
 
 class Section(BaseModel):
     """A table of the file: no key that is not here, no value of another type."""
@@ -207,6 +219,21 @@ class FirewallSection(Section):
         _POLICY.firewall.ipset,
         description="With iptables: keep addresses in ip sets. false: one rule for each address, which "
         "needs no ip sets, and costs a packet the more the more peers there are.",
+    )
+
+
+class ManagementSection(Section):
+    """How you get at a Droplet yourself, so that no policy locks you out by mistake."""
+
+    ports: WaysIn = Field(
+        list(_POLICY.management.ports),
+        examples=["22/tcp", "60000-61000/udp"],
+        description="The ports by which people log in: SSH's, and others that you would miss. A policy by "
+        "which nobody reaches any of them is refused; `droplan panic` leaves them open.",
+    )
+    required: Flag = Field(
+        _POLICY.management.required,
+        description="Whether there must be a way in. false: this policy may close all of them.",
     )
 
 
@@ -380,6 +407,7 @@ class File(Section):
     lifelines: LifelinesSection = LifelinesSection()
     log: LogSection = LogSection()
     firewall: FirewallSection = FirewallSection()
+    management: ManagementSection = ManagementSection()
     persist: PersistSection = PersistSection()
     boot: BootSection = BootSection()
     metrics: MetricsSection = MetricsSection()
