@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .model.checkpoint import is_stale
+from .model.doubt import Absences
 
 if TYPE_CHECKING:
     from .effects import Observation
     from .errors import Refusal, Retry
     from .keeping import Unsaved
+    from .model.doubt import Doubt
     from .model.fleet import Droplet, Fleet
     from .model.host import Host
     from .model.plan import Plan
@@ -37,8 +39,10 @@ class Restored:
 class World:
     """What a cycle knew when it decided; `policy` is what this Droplet enforces, overrides applied.
 
-    `held`: an entry of the answer could not be read, so nobody was taken out of any set.
     `restored`: nobody has answered yet, this is what was kept. `backend`: what was chosen, and why.
+    `doubts`: what the answer says and is not believed yet; `fleet`, `peers` and `desired` are as if it had
+    not said so, and `absences` is what to remember of it. `expired`: nobody has answered for longer than
+    the configuration lets Droplets stay, so `desired` has none.
     """
 
     fleet: "Fleet"
@@ -48,9 +52,16 @@ class World:
     desired: "Ruleset"
     policy: "Policy"
     warnings: tuple[str, ...] = ()
-    held: bool = False
     restored: Restored | None = None
     backend: str = ""
+    doubts: "tuple[Doubt, ...]" = ()
+    absences: Absences = Absences()
+    expired: bool = False
+
+    @property
+    def held(self) -> bool:
+        """Whether somebody stays who is not in the answer."""
+        return bool(self.doubts)
 
 
 @dataclass(frozen=True, slots=True)

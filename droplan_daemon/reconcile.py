@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from .committing import ATTEMPTS, Committing
 from .diff import diff
 from .errors import CommitConflict, CommitUnknown, HostUnknown, Refusal, Retry
+from .model.doubt import FLEET, Cause, Doubt
 from .model.fleet import InterfaceKind
 from .model.plan import AddElements, RemoveElements
 from .outcomes import Committed, Failed, Outcome, Prospect, Refused, Restored, Unchanged, World
@@ -159,9 +160,9 @@ class Cycle:
             desired,
             mine,
             (*warnings(self.policy, evidence.scene), *_unguarded(mine, host), *_holding(evidence), *cautions),
-            evidence.hold_removals,
-            restored,
-            chosen,
+            restored=restored,
+            backend=chosen,
+            doubts=_doubts(evidence),
         )
         return Prospect(world, observation, diff(observation.ruleset, desired))
 
@@ -201,6 +202,10 @@ def put(backend: "Backend", desired: "Ruleset | None") -> "Plan":
 def _says_enough(policy: "Policy", fleet: "Fleet") -> bool:
     """Whether VPCs were gathered, if the Policy asks for any; a file never tells any."""
     return bool(fleet.vpcs) or not fleet.source.startswith("http") or not needs_networks(policy)
+
+
+def _doubts(evidence: "Evidence") -> tuple[Doubt, ...]:
+    return (Doubt(Cause.UNREADABLE, FLEET, 0, 0, 0),) if evidence.hold_removals else ()
 
 
 def _holding(evidence: "Evidence") -> tuple[str, ...]:
