@@ -42,7 +42,9 @@ class World:
     `restored`: nobody has answered yet, this is what was kept. `backend`: what was chosen, and why.
     `doubts`: what the answer says and is not believed yet; `fleet`, `peers` and `desired` are as if it had
     not said so, and `absences` is what to remember of it. `expired`: nobody has answered for longer than
-    the configuration lets Droplets stay, so `desired` has none.
+    the configuration lets Droplets stay, so `desired` has none. `whole`: while a lease runs, what the
+    kernel should hold: `desired`, and what holds before it until the lease is over (None: `desired`
+    alone). `lease`: which one runs (`trial`, `pause`), and for how many seconds still.
     """
 
     fleet: "Fleet"
@@ -57,6 +59,13 @@ class World:
     doubts: "tuple[Doubt, ...]" = ()
     absences: Absences = Absences()
     expired: bool = False
+    whole: "Ruleset | None" = None
+    lease: "tuple[str, float] | None" = None
+
+    @property
+    def enforced(self) -> "Ruleset":
+        """What the kernel should hold now: `whole` while something holds for a time, else `desired`."""
+        return self.desired if self.whole is None else self.whole
 
     @property
     def held(self) -> bool:
