@@ -20,3 +20,11 @@ class Connection:
     protocol: int
     source_port: int = 0
     destination_port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A connection by which somebody is logged in here, and the interface by which it comes."""
+
+    connection: Connection
+    interface: str
