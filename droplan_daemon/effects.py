@@ -139,6 +139,17 @@ class Connections(Protocol):
         """Those that may still carry something. Blocking. Raises NotPermitted or KernelUnsupported."""
 
 
+class Probe(Protocol):
+    """Whether what we must never cut ourselves off from can be reached."""
+
+    @property
+    def name(self) -> str:
+        """What is reached, in a word: `API`."""
+
+    async def reaches(self) -> bool:
+        """Whether a new connection gets there. Raises nothing of `errors`, and ends in time."""
+
+
 class Notifier(Protocol):
     """The service manager (sd_notify(3))."""
 

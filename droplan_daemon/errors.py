@@ -9,10 +9,12 @@
     │   ├── HostUnknown           this machine is no Droplet that we can name, or a link is missing
     │   ├── CommitConflict        the kernel moved on since we looked: look again at once
     │   ├── CommitRejected        the kernel refused the whole transaction, and said why
+    │   │   └── CommitUnsent      it never got there: no memory, no buffers; send it again
     │   ├── CommitUnknown         no answer from the kernel: read back before believing anything
     │   ├── StoreFailed           a state file could not be written or read
     │   └── ExportFailed          metrics could not be told
     ├── Refusal                   the Plan would take away more than the evidence supports
+    │   └── RolledBack            the new rules cut us off; those of before are in force again
     └── Fatal                     the process ends; `exit_code` says how
         ├── ConfigInvalid         78 (EX_CONFIG); carries every Problem of the configuration
         ├── Misused               2; the command line lacks a word
@@ -109,6 +111,14 @@ class CommitRejected(Retry):
         self.element = element
 
 
+class CommitUnsent(CommitRejected):
+    """The transaction could not be sent at all, so nothing changed; `errno` says what was missing."""
+
+    def __init__(self, message: str, *, errno: int) -> None:
+        super().__init__(message, errno=errno)
+        self.reason = "unsent"
+
+
 class CommitUnknown(Retry):
     """The outcome is not known (`no_reply`, `overrun`, or `mismatch` when the read-back differs)."""
 
@@ -144,6 +154,14 @@ class Refusal(DroplanError):
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class RolledBack(Refusal):
+    """With the new rules `probe` could not be reached any more: the rules of before stand."""
+
+    def __init__(self, message: str, *, probe: str) -> None:
+        super().__init__(message, reason="rolled_back")
+        self.probe = probe
 
 
 class Fatal(DroplanError):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .effects import Observation
     from .errors import Refusal, Retry
     from .keeping import Unsaved
+    from .model.addresses import Element, Family
     from .model.doubt import Doubt
     from .model.fleet import Droplet, Fleet
     from .model.host import Host
@@ -36,6 +37,24 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
+class Quarantined:
+    """An element that the kernel refuses (`errno`), while all others are in: it is left out of its set."""
+
+    set: str
+    family: "Family"
+    element: "Element"
+    errno: int
+
+
+@dataclass(frozen=True, slots=True)
+class Setback:
+    """What was in the way of a commit that came to a good end: the last error of its kind, and how many."""
+
+    error: "Retry"
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """What a cycle knew when it decided; `policy` is what this Droplet enforces, overrides applied.
 
@@ -44,7 +63,8 @@ class World:
     not said so, and `absences` is what to remember of it. `expired`: nobody has answered for longer than
     the configuration lets Droplets stay, so `desired` has none. `whole`: while a lease runs, what the
     kernel should hold: `desired`, and what holds before it until the lease is over (None: `desired`
-    alone). `lease`: which one runs (`trial`, `pause`), and for how many seconds still.
+    alone). `lease`: which one runs (`trial`, `pause`), and for how many seconds still. `quarantined` are
+    elements that the kernel refused; they are in neither ruleset.
     """
 
     fleet: "Fleet"
@@ -61,6 +81,7 @@ class World:
     expired: bool = False
     whole: "Ruleset | None" = None
     lease: "tuple[str, float] | None" = None
+    quarantined: tuple[Quarantined, ...] = ()
 
     @property
     def enforced(self) -> "Ruleset":
@@ -89,6 +110,7 @@ class Unchanged:
     world: World
     observation: "Observation"
     unsaved: "tuple[Unsaved, ...]" = ()
+    setbacks: tuple[Setback, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +127,7 @@ class Committed:
     unsaved: "tuple[Unsaved, ...]" = ()
     seconds: float = 0.0
     moved: bool = False
+    setbacks: tuple[Setback, ...] = ()
 
     def repairs(self, before: World | None) -> bool:
         """Whether what held in the World before had to be written again: somebody else had changed it."""

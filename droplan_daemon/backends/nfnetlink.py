@@ -14,7 +14,7 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from droplan_daemon.errors import CommitRejected, CommitUnknown, KernelUnsupported, NotPermitted
+from droplan_daemon.errors import CommitUnknown, CommitUnsent, KernelUnsupported, NotPermitted
 
 from . import nft_wire as wire
 
@@ -134,11 +134,11 @@ def _refused_socket(error: OSError) -> Exception:
         )
         return KernelUnsupported(message, feature="nfnetlink")
     message = f"no netlink socket, nothing changed: {error.strerror}"
-    return CommitRejected(message, errno=error.errno or errno.EIO)
+    return CommitUnsent(message, errno=error.errno or errno.EIO)
 
 
 def _refused_send(error: OSError) -> Exception:
     if error.errno in {errno.EPERM, errno.EACCES}:
         return not_permitted()
     message = f"netlink send failed, nothing changed: {error.strerror}"
-    return CommitRejected(message, errno=error.errno or errno.EIO)
+    return CommitUnsent(message, errno=error.errno or errno.EIO)
