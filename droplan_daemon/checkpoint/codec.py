@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from droplan_daemon.errors import StoreFailed
-from droplan_daemon.model.addresses import format_address, parse_address
+from droplan_daemon.model.addresses import format_address, parse_address, unusable
 from droplan_daemon.model.checkpoint import Checkpoint
 from droplan_daemon.model.fleet import Droplet, Fleet, Peering, Skipped, Vpc
 from droplan_daemon.model.host import Host
@@ -134,7 +134,14 @@ def _droplets(rows: list[object], kinds: list[Kind]) -> "Iterator[Droplet]":
 
 
 def _addresses(value: object) -> "tuple[Address, ...]":
-    return tuple(parse_address(text(one)) for one in items(value))
+    return tuple(_usable(parse_address(text(one))) for one in items(value))
+
+
+def _usable(address: "Address") -> "Address":
+    # No Source gives such a one, so nobody saved it: a peer at 127.0.0.1 would open a door.
+    if unusable(address):
+        raise ValueError("no Droplet's address")
+    return address
 
 
 def _read_skipped(value: object) -> Skipped:

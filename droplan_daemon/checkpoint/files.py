@@ -207,8 +207,8 @@ def _nothing(rejected: list[StoreFailed]) -> StoreFailed:
 _INTERFACE = re.compile(r"(?!\.{1,2}$)[^/\s\x00-\x1f:]{1,15}")
 
 
-def _read_host(body: dict[str, object]) -> Host:
-    if body.keys() != {"droplet_id", "private", "public"}:
+def _read_host(body: object) -> Host:
+    if not isinstance(body, dict) or body.keys() != {"droplet_id", "private", "public"}:
         raise ValueError("other keys")
     names = maybe(_interface, body["private"]), maybe(_interface, body["public"])
     return Host(number(body["droplet_id"], 1), *names, learned="state")

@@ -2,6 +2,7 @@
 
 from hypothesis import strategies as st
 
+from droplan_daemon.model.addresses import unusable
 from droplan_daemon.model.checkpoint import Checkpoint
 from droplan_daemon.model.fleet import Droplet, Fleet, Peering, Skipped, Vpc
 from droplan_daemon.model.host import Host
@@ -37,9 +38,8 @@ _words = st.text("abcdefghijklmnopqrstuvwxyzäö-._: 0", min_size=1, max_size=12
 _maybe = st.none() | _words
 _moments = st.floats(0, 4e9) | st.integers(0, 1 << 32).map(float)
 _ids = st.integers(1, (1 << 63) - 1)
-_addresses = st.lists(
-    st.binary(min_size=4, max_size=4) | st.binary(min_size=16, max_size=16), max_size=3
-).map(tuple)
+_packed = st.binary(min_size=4, max_size=4) | st.binary(min_size=16, max_size=16)
+_addresses = st.lists(_packed.filter(lambda address: not unusable(address)), max_size=3).map(tuple)
 _droplets = st.builds(
     Droplet,
     _ids,

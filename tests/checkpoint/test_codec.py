@@ -129,6 +129,19 @@ def test_a_value_of_another_kind_is_noticed(place: tuple[Any, ...], value: Any) 
         assert "shape" == found
 
 
+@pytest.mark.parametrize("place", ["saved_at", "uptime"])
+def test_a_moment_of_400_digits_is_no_moment(place: str) -> None:
+    """JSON has whole numbers that no float holds: the shape is wrong, and nothing else happens."""
+    body = json.dumps({**TREE, place: 10**400}).encode()
+    assert "shape" == _answer(partial(codec.decode, body))
+
+
+def test_an_address_that_no_droplet_has_is_not_read() -> None:
+    """A checkpoint that somebody sealed with a peer at 127.0.0.1 opens no door."""
+    body = codec.encode(SMALL).replace(b'"100.64.0.2"', b'"127.0.0.1"', 1)
+    assert "shape" == _answer(partial(codec.decode, body))
+
+
 def test_a_newer_version_is_refused_as_that() -> None:
     """After a downgrade the reason is the version, and the sentence says which two."""
     with pytest.raises(StoreFailed) as caught:

@@ -282,6 +282,8 @@ UNUSABLE = [
     ("no checksum", b'{"version":1,"body":{}}'),
     ("another checksum", seal(1, BODY).replace(b'"sha256":"', b'"sha256":"0')),
     ("a changed body", seal(1, BODY).replace(b"42", b"43")),
+    ("a list within", seal_json(1, b"[]")),
+    ("a text within", seal_json(1, b'"eth1"')),
     ("an unknown field", seal(1, BODY | {"x": 1})),
     ("a missing field", seal(1, {"droplet_id": 42})),
     ("a Droplet of true", seal(1, BODY | {"droplet_id": True})),
