@@ -77,6 +77,13 @@ class HostFinder(Protocol):
         """The Host. Raises HostUnknown."""
 
 
+class Follower(Protocol):
+    """Where this machine's interfaces are now."""
+
+    async def follow(self, fleet: "Fleet") -> "Host":
+        """The Host, by what is known of it and by its links; nobody is asked. Raises HostUnknown."""
+
+
 class Machine(Protocol):
     """The machine under us, as far as a Checkpoint is bound to it."""
 
@@ -137,17 +144,6 @@ class Connections(Protocol):
 
     def open_now(self) -> "tuple[Connection, ...]":
         """Those that may still carry something. Blocking. Raises NotPermitted or KernelUnsupported."""
-
-
-class Probe(Protocol):
-    """Whether what we must never cut ourselves off from can be reached."""
-
-    @property
-    def name(self) -> str:
-        """What is reached, in a word: `API`."""
-
-    async def reaches(self) -> bool:
-        """Whether a new connection gets there. Raises nothing of `errors`, and ends in time."""
 
 
 class Notifier(Protocol):

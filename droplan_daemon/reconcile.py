@@ -8,17 +8,20 @@ Laws:
 4. A second cycle over the same world writes nothing.
 5. After a start the Checkpoint stands in for the first answer: the current Policy over the Fleet
    that was last believed, on the machine where it was. It ends like any cycle.
+6. One thing at a time is done to the kernel; while a Source lets us wait, nothing else does.
+7. A repair and a change of interfaces ask no Source: they go by the World that was read back last.
 
 What blocks (the kernel) runs in a thread, so that the loop above stays alive.
 """
 
 import asyncio
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .committing import ATTEMPTS, Committing
 from .diff import diff
+from .drift import look
 from .errors import CommitConflict, CommitUnknown, HostUnknown, Refusal, Retry
 from .model.doubt import FLEET, Cause, Doubt
 from .model.fleet import InterfaceKind
@@ -32,9 +35,9 @@ from .policy.warnings import warnings
 from .safety import examine, held, unread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from .effects import Backend, Clock, HostFinder, Kernels, Source
+    from .effects import Backend, Clock, Follower, HostFinder, Kernels, Observation, Source
     from .keeping import Keeping
     from .model.checkpoint import Checkpoint
     from .model.fleet import Fleet
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
     from .model.ruleset import Ruleset
     from .safety import Evidence
 
+T = TypeVar("T")
+
 
 @dataclass(slots=True)
 class Cycle:
@@ -51,7 +56,8 @@ class Cycle:
 
     Without `keeping` nothing is kept. With `kernels` the `backend` is what the Droplet's own Policy asks
     for, chosen anew in each cycle; what others hold goes when it has been read back. `recallable`: what
-    another Cycle learned says enough for this Policy. `holder` is what was read back last.
+    another Cycle learned says enough for this Policy. `holder` is what was read back last, and `last` the
+    World that it was read back for. `follower` finds this machine's interfaces without asking anybody.
     """
 
     policy: "Policy"
@@ -64,6 +70,11 @@ class Cycle:
     recallable: bool = False
     clock: "Clock | None" = None
     holder: "Backend | None" = None
+    follower: "Follower | None" = None
+    last: World | None = None
+    _seen: "Observation | None" = None
+    _kernel: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _since: float = 0.0
 
     async def run(self) -> Outcome:
         """One cycle. Raises Fatal alone; everything else is an Outcome."""
@@ -85,24 +96,35 @@ class Cycle:
         """Enforce a changed Policy over the Fleet that was believed last, if that says what it asks for."""
         return await self._ended(self._recalled())
 
+    async def repair(self) -> Outcome:
+        """Have the kernel hold what it held last. Nothing is kept anew: it is as it was."""
+        return await self._ended(self._repaired(), keep=False)
+
+    async def relocate(self) -> Outcome:
+        """Follow this machine's interfaces, for the Fleet that was believed last."""
+        return await self._ended(self._relocated())
+
+    @property
+    def busy(self) -> float:
+        """Seconds for which the kernel has been read and written by now; 0.0 while it is not."""
+        return self.clock.monotonic() - self._since if self.clock and self._kernel.locked() else 0.0
+
     def inherit(self, other: "Cycle") -> None:
         """Know what a Cycle of another configuration knew."""
         self.previous, self.holder = other.previous, other.holder
+        self.last, self._seen, self._kernel = other.last, other._seen, other._kernel  # noqa: SLF001 - one of us
         self.recallable = needs_networks(other.policy) or not needs_networks(self.policy)
         if self.keeping and other.keeping:
             self.keeping.inherit(other.keeping)
 
-    async def _ended(self, work: "Awaitable[Unchanged | Committed]") -> Outcome:
+    async def _ended(self, work: "Awaitable[Unchanged | Committed]", *, keep: bool = True) -> Outcome:
         try:
             outcome = await work
         except Refusal as error:
             return Refused(error)
         except Retry as error:
             return Failed(error)
-        self.previous, self.holder = outcome.world.fleet, self.backend
-        if self.kernels:
-            await asyncio.to_thread(self.kernels.leave_others, again=_rebuilt(outcome))
-        return await self._kept(outcome)
+        return await self._kept(outcome) if keep else outcome
 
     async def _kept(self, outcome: Unchanged | Committed) -> Outcome:
         if self.keeping is None:
@@ -112,7 +134,7 @@ class Cycle:
         return replace(outcome, unsaved=unsaved) if unsaved else outcome
 
     async def _run(self) -> Unchanged | Committed:
-        return await self._committed(await self.prospect())
+        return await self._asked(self._enforced)
 
     async def _resumed(self, checkpoint: "Checkpoint") -> Unchanged | Committed:
         host = await self.take(checkpoint)
@@ -121,7 +143,7 @@ class Cycle:
                 "it was kept without VPCs, which the configuration asks for now", reason="no_vpcs"
             )
         restored = Restored(self.keeping.age(checkpoint) if self.keeping else None)
-        return await self._committed(await self._prospect(checkpoint.fleet, host, restored))
+        return await self._enforced(checkpoint.fleet, host, restored)
 
     async def _recalled(self) -> Unchanged | Committed:
         keeping = self.keeping
@@ -130,15 +152,59 @@ class Cycle:
         fleet = keeping.kept.fleet
         host = await keeping.take(keeping.kept)
         age = max(0.0, keeping.clock.now() - fleet.taken) if fleet.taken else None
-        return await self._committed(await self._prospect(fleet, host, Restored(age)))
+        return await self._enforced(fleet, host, Restored(age))
 
-    async def _committed(self, prospect: Prospect) -> Unchanged | Committed:
-        return await Committing(self.backend, self.kernels, self.clock, self.holder).run(prospect)
+    async def _enforced(
+        self, fleet: "Fleet", host: "Host", restored: Restored | None = None
+    ) -> Unchanged | Committed:
+        async with self._at_kernel():
+            prospect = await self._prospect(fleet, host, restored)
+            committing = Committing(self.backend, self.kernels, self.clock, self.holder)
+            return await self._settled(await committing.run(prospect))
+
+    async def _repaired(self) -> Unchanged | Committed:
+        async with self._at_kernel():
+            world, holder = self._known(), self.holder or self.backend
+            found = await asyncio.to_thread(look, holder, world.desired, self._seen)
+            prospect = Prospect(world, found, diff(found.ruleset, world.desired))
+            self.backend = holder
+            return await self._settled(await Committing(holder, self.kernels, self.clock).run(prospect))
+
+    async def _relocated(self) -> Unchanged | Committed:
+        world, seen = self._known(), self._seen
+        host = await self.follower.follow(world.fleet) if self.follower else world.host
+        same = replace(host, learned=world.host.learned) == world.host and host.lost == world.host.lost
+        if same and seen:
+            return Unchanged(world, seen)
+        return await self._enforced(world.fleet, host, world.restored)
+
+    def _known(self) -> World:
+        if self.last is None:
+            raise HostUnknown("nothing has been enforced yet", reason="not_enforced")
+        return self.last
+
+    @asynccontextmanager
+    async def _at_kernel(self) -> "AsyncIterator[None]":
+        async with self._kernel:
+            self._since = self.clock.monotonic() if self.clock else 0.0
+            yield
+
+    async def _settled(self, outcome: Unchanged | Committed) -> Unchanged | Committed:
+        """What was read back is known from now on, and who is not chosen lets go of what he holds."""
+        self.previous, self.holder = outcome.world.fleet, self.backend
+        self.last, self._seen = outcome.world, outcome.observation
+        if self.kernels:
+            await asyncio.to_thread(self.kernels.leave_others, again=_rebuilt(outcome))
+        return outcome
 
     async def prospect(self) -> Prospect:
         """Everything up to the Plan; changes nothing. Raises Retry, Refusal or Fatal."""
+        return await self._asked(self._prospect)
+
+    async def _asked(self, then: "Callable[[Fleet, Host], Awaitable[T]]") -> "T":
+        """What is made of the answer to who is there."""
         fleet = await self.source.gather()
-        return await self._prospect(fleet, await self.finder.locate(fleet))
+        return await then(fleet, await self.finder.locate(fleet))
 
     async def _prospect(self, fleet: "Fleet", host: "Host", restored: Restored | None = None) -> Prospect:
         evidence = examine(self.policy, fleet, host, self.previous)
