@@ -66,7 +66,8 @@ _HOOKS = {
     Direction.OUTBOUND: ("outbound", Hook(HookPoint.POSTROUTING, 90)),
 }
 _SHORT = {Direction.INBOUND: "in", Direction.OUTBOUND: "out"}
-_LOG_PREFIX = {Mode.ENFORCE: "droplan DROP: ", Mode.AUDIT: "droplan AUDIT: "}
+LOG_PREFIX = {Mode.ENFORCE: "droplan DROP: ", Mode.AUDIT: "droplan AUDIT: "}
+"""How a line about a denied packet begins."""
 _ACCEPT, _DROP = Verdict(Action.ACCEPT), Verdict(Action.DROP)
 _PEERS = Term(Kind.PEERS)
 _ANSWERED = State(frozenset({CtState.ESTABLISHED, CtState.RELATED}))
@@ -198,5 +199,5 @@ def _segment(segment: Segment, place: Place, work: _Work) -> "PortEntry":
 
 def _denied(policy: "Policy") -> "Iterator[Rule]":
     if policy.denied_log:
-        yield Rule("denied log", log=Log(_LOG_PREFIX[policy.mode], policy.denied_log))
+        yield Rule("denied log", log=Log(LOG_PREFIX[policy.mode], policy.denied_log))
     yield Rule(DENIED, counter=True, verdict=_DROP if policy.mode is Mode.ENFORCE else _ACCEPT)
