@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from droplan_daemon.checkpoint import StateFiles, read_whole, seal, unseal, write_atomic
 from droplan_daemon.checkpoint.atomic import LONGEST
+from droplan_daemon.checkpoint.sealed import seal_json
 from droplan_daemon.errors import StoreFailed
 from droplan_daemon.model.host import Host
 
