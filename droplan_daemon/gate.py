@@ -20,11 +20,21 @@ from .policy.compile import compile_ruleset
 if TYPE_CHECKING:
     from .model.connection import Session
     from .model.fleet import Fleet
+    from .model.host import Host
     from .model.policy import Management, Policy
     from .model.ruleset import Ruleset
     from .outcomes import World
 
 LOCK_OUT = "lock_out"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is enforced (None: nothing), on which Host, and for which Fleet (None: nobody knows)."""
+
+    ruleset: "Ruleset | None" = None
+    host: "Host | None" = None
+    fleet: "Fleet | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +44,16 @@ class Gate:
     insist: bool = False
     session: "Session | None" = None
 
-    def review(
-        self, policy: "Policy", world: "World", enforced: "Ruleset | None", previous: "Fleet | None"
-    ) -> None:
-        """Look before a World is enforced in place of a Ruleset (None: nothing is); raises Refusal.
+    def review(self, policy: "Policy", world: "World", standing: Standing) -> None:
+        """Look before a World is enforced in place of what stands; raises Refusal.
 
-        `policy` is the Policy with its overrides; `previous` is the Fleet that was believed last.
+        `policy` is the World's with its overrides.
         """
         if self.insist:
             return
         if world.policy.management.required and not _plainly_open(world):
-            _look_for_ways_in(policy, world, enforced, previous)
-        if self.session and is_cut(self.session, enforced, world.desired):
+            _look_for_ways_in(policy, world, standing)
+        if self.session and is_cut(self.session, standing.ruleset, world.desired):
             caller = format_address(self.session.connection.source)
             raise Refusal(
                 f"this would cut your own SSH connection from {caller}, so nothing is changed: "
@@ -86,20 +94,17 @@ def _plainly_open(world: "World") -> bool:
     )
 
 
-def _look_for_ways_in(
-    policy: "Policy", world: "World", enforced: "Ruleset | None", previous: "Fleet | None"
-) -> None:
+def _look_for_ways_in(policy: "Policy", world: "World", standing: Standing) -> None:
     from .policy.management import leads_in, ways_in  # noqa: PLC0415 - a daemon asks it when it must
     from .policy.reach import reach  # noqa: PLC0415
 
-    ports, host = world.policy.management.ports, world.host
+    def open_by(one: "Ruleset | None", host: "Host") -> bool:
+        return leads_in(ways_in(world.policy.management.ports, host, world.own, reach(one)))
 
-    def open_by(one: "Ruleset | None") -> bool:
-        return leads_in(ways_in(ports, host, world.own, reach(one)))
-
-    if open_by(world.desired) or not open_by(enforced):
+    host, fleet = world.host, standing.fleet
+    if open_by(world.desired, host) or not open_by(standing.ruleset, standing.host or host):
         return
-    own = previous.droplet(host.droplet_id) if previous else None
-    if previous and own and open_by(compile_ruleset(policy, previous, host, own)):
+    own = fleet.droplet(host.droplet_id) if fleet else None
+    if fleet and own and open_by(compile_ruleset(policy, fleet, host, own), host):
         return
     raise locked(world, ports_of(world.policy.management))

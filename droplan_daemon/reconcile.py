@@ -23,6 +23,7 @@ from .committing import ATTEMPTS, Committing
 from .diff import diff
 from .drift import look
 from .errors import CommitConflict, CommitUnknown, HostUnknown, Refusal, Retry
+from .gate import Gate, Standing
 from .model.doubt import FLEET, Cause, Doubt
 from .model.fleet import InterfaceKind
 from .model.plan import AddElements, RemoveElements
@@ -70,6 +71,7 @@ class Cycle:
     recallable: bool = False
     clock: "Clock | None" = None
     holder: "Backend | None" = None
+    gate: Gate = field(default_factory=Gate)
     follower: "Follower | None" = None
     last: World | None = None
     _seen: "Observation | None" = None
@@ -159,8 +161,17 @@ class Cycle:
     ) -> Unchanged | Committed:
         async with self._at_kernel():
             prospect = await self._prospect(fleet, host, restored)
+            self.admit(prospect)
             committing = Committing(self.backend, self.kernels, self.clock, self.holder)
             return await self._settled(await committing.run(prospect))
+
+    def admit(self, prospect: Prospect) -> None:
+        """Look that what is to be enforced locks nobody out. Raises Refusal."""
+        world, kept = self.last, self.keeping.kept if self.keeping else None
+        host = world.host if world else kept.host if kept else prospect.world.host
+        ruleset = world.desired if world else kept.ruleset if kept else prospect.observation.ruleset
+        if prospect.plan:
+            self.gate.review(self.policy, prospect.world, Standing(ruleset, host, self.previous))
 
     async def _repaired(self) -> Unchanged | Committed:
         async with self._at_kernel():

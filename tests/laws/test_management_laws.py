@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from droplan_daemon.errors import Refusal
-from droplan_daemon.gate import Gate
+from droplan_daemon.gate import Gate, Standing
 from droplan_daemon.model.addresses import Family, family_of
 from droplan_daemon.model.fleet import InterfaceKind
 from droplan_daemon.model.host import Host
@@ -96,9 +96,9 @@ def _world(policy: Policy, fleet: "Fleet", host: Host) -> World:
 
 
 def _refused(policy: Policy, before: World | None, after: World, *, insist: bool = False) -> bool:
-    enforced, previous = (before.desired, before.fleet) if before else (None, None)
+    standing = Standing(before.desired, before.host, before.fleet) if before else Standing()
     try:
-        Gate(insist).review(policy, after, enforced, previous)
+        Gate(insist).review(policy, after, standing)
     except Refusal:
         return True
     return False
