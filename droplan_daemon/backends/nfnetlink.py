@@ -43,6 +43,14 @@ class NetfilterSocket:
             self._open.close()
             self._open = None
 
+    @property
+    def port(self) -> int:
+        """The port that its messages come from, by which the kernel's events name them; 0: not open."""
+        opened = self._open
+        with suppress(OSError):  # another thread may have closed it just now
+            return int(opened.getsockname()[0]) if opened is not None else 0
+        return 0
+
     def _next(self) -> int:
         self._sequence += 1
         return self._sequence

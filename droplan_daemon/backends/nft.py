@@ -55,6 +55,11 @@ class NftBackend:
         """Close the socket; the table stays."""
         self._socket.close()
 
+    @property
+    def port(self) -> int:
+        """What the kernel's events call our commits; 0 before the first."""
+        return self._socket.port
+
     def fit(self, ruleset: Ruleset) -> Ruleset:
         """All of it."""
         return ruleset
