@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .metrics.families import Family
     from .model.budget import Budget
     from .model.checkpoint import Checkpoint
+    from .model.doubt import Absences
     from .model.connection import Connection
     from .model.fleet import Fleet
     from .model.host import Host
@@ -146,6 +147,17 @@ class Connections(Protocol):
         """Those that may still carry something. Blocking. Raises NotPermitted or KernelUnsupported."""
 
 
+class Probe(Protocol):
+    """Whether what we must never cut ourselves off from can be reached."""
+
+    @property
+    def name(self) -> str:
+        """What is reached, in a word: `API`."""
+
+    async def reaches(self) -> bool:
+        """Whether a new connection gets there. Raises nothing of `errors`, and ends in time."""
+
+
 class Notifier(Protocol):
     """The service manager (sd_notify(3))."""
 
@@ -185,6 +197,18 @@ class Store(Protocol):
 
     def recall(self) -> "Host | None":
         """The Host remembered last; None when there is none that can be used."""
+
+    def absences(self) -> "Absences":
+        """What was held; nothing when none was kept, or none that can be used."""
+
+    def keep_absences(self, absences: "Absences") -> None:
+        """Keep what is held for the next cycle, whoever runs it. Raises StoreFailed."""
+
+    def accepted(self) -> frozenset[str]:
+        """What the operator accepted and nobody has acted on yet: digests, and words of Refusals."""
+
+    def settle(self, accepted: frozenset[str]) -> None:
+        """It was acted on. Raises StoreFailed."""
 
     def publish(self, status: "Mapping[str, Any]") -> None:
         """What `droplan status` shows. Raises StoreFailed."""

@@ -15,18 +15,20 @@ What blocks (the kernel) runs in a thread, so that the loop above stays alive.
 """
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from .committing import ATTEMPTS, Committing
+from .committing import Committing, Lessons, touches_rules
+from .committing import flush as flush  # noqa: PLC0414 - asked for here
+from .committing import put as put  # noqa: PLC0414 - asked for here
 from .diff import diff
 from .drift import look
-from .errors import CommitConflict, CommitUnknown, HostUnknown, Refusal, Retry
+from .errors import HostUnknown, Refusal, Retry
 from .gate import Gate, Standing
 from .model.doubt import FLEET, Cause, Doubt
 from .model.fleet import InterfaceKind
-from .model.plan import AddElements, RemoveElements
 from .outcomes import Committed, Failed, Outcome, Prospect, Refused, Restored, Unchanged, World
 from .policy.compile import compile_ruleset, managed_interface
 from .policy.effective import effective
@@ -38,14 +40,12 @@ from .safety import examine, held, unread
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from .effects import Backend, Clock, Follower, HostFinder, Kernels, Observation, Source
+    from .effects import Backend, Clock, Follower, HostFinder, Kernels, Observation, Probe, Source
     from .keeping import Keeping
     from .model.checkpoint import Checkpoint
     from .model.fleet import Fleet
     from .model.host import Host
-    from .model.plan import Plan
     from .model.policy import Policy
-    from .model.ruleset import Ruleset
     from .safety import Evidence
 
 T = TypeVar("T")
@@ -59,6 +59,7 @@ class Cycle:
     for, chosen anew in each cycle; what others hold goes when it has been read back. `recallable`: what
     another Cycle learned says enough for this Policy. `holder` is what was read back last, and `last` the
     World that it was read back for. `follower` finds this machine's interfaces without asking anybody.
+    `probe` is what no new rules may cut us off from, `lessons` what earlier commits taught.
     """
 
     policy: "Policy"
@@ -74,6 +75,8 @@ class Cycle:
     gate: Gate = field(default_factory=Gate)
     follower: "Follower | None" = None
     last: World | None = None
+    probe: "Probe | None" = None
+    lessons: Lessons = field(default_factory=Lessons)
     _seen: "Observation | None" = None
     _kernel: asyncio.Lock = field(default_factory=asyncio.Lock)
     _since: float = 0.0
@@ -114,6 +117,7 @@ class Cycle:
     def inherit(self, other: "Cycle") -> None:
         """Know what a Cycle of another configuration knew."""
         self.previous, self.holder = other.previous, other.holder
+        self.lessons.quarantined = other.lessons.quarantined
         self.last, self._seen, self._kernel = other.last, other._seen, other._kernel  # noqa: SLF001 - one of us
         self.recallable = needs_networks(other.policy) or not needs_networks(self.policy)
         if self.keeping and other.keeping:
@@ -136,7 +140,7 @@ class Cycle:
         return replace(outcome, unsaved=unsaved) if unsaved else outcome
 
     async def _run(self) -> Unchanged | Committed:
-        return await self._asked(self._enforced)
+        return await self._asked(partial(self._enforced, reached=True))
 
     async def _resumed(self, checkpoint: "Checkpoint") -> Unchanged | Committed:
         host = await self.take(checkpoint)
@@ -145,7 +149,7 @@ class Cycle:
                 "it was kept without VPCs, which the configuration asks for now", reason="no_vpcs"
             )
         restored = Restored(self.keeping.age(checkpoint) if self.keeping else None)
-        return await self._enforced(checkpoint.fleet, host, restored)
+        return await self._enforced(checkpoint.fleet, host, restored, reached=None)
 
     async def _recalled(self) -> Unchanged | Committed:
         keeping = self.keeping
@@ -157,13 +161,19 @@ class Cycle:
         return await self._enforced(fleet, host, Restored(age))
 
     async def _enforced(
-        self, fleet: "Fleet", host: "Host", restored: Restored | None = None
+        self,
+        fleet: "Fleet",
+        host: "Host",
+        restored: Restored | None = None,
+        *,
+        reached: bool | None = False,
     ) -> Unchanged | Committed:
+        """`reached`: whether somebody out there has just answered; None: to be found out, if it matters."""
         async with self._at_kernel():
             prospect = await self._prospect(fleet, host, restored)
             self.admit(prospect)
-            committing = Committing(self.backend, self.kernels, self.clock, self.holder)
-            return await self._settled(await committing.run(prospect))
+            parts = (self.backend, self.kernels, self.clock, self.holder, self.probe, self.lessons)
+            return await self._settled(await Committing(*parts).run(prospect, reached=reached))
 
     def admit(self, prospect: Prospect) -> None:
         """Look that what is to be enforced locks nobody out. Raises Refusal."""
@@ -246,34 +256,7 @@ class Cycle:
 
 def _rebuilt(outcome: Unchanged | Committed) -> bool:
     """Whether more than members changed: somebody may have moved everything to another backend."""
-    return isinstance(outcome, Committed) and not all(
-        isinstance(change, AddElements | RemoveElements) for change in outcome.plan.changes
-    )
-
-
-def flush(backend: "Backend") -> bool:
-    """Remove our table, and look that it is gone; whether there was one. Blocking.
-
-    Raises CommitConflict when others keep committing or putting it back, CommitRejected, Fatal.
-    """
-    return bool(put(backend, None))
-
-
-def put(backend: "Backend", desired: "Ruleset | None") -> "Plan":
-    """Have the kernel hold exactly this, and look that it does; what was to do for it. Blocking.
-
-    Raises CommitConflict when others keep committing or undoing it, CommitRejected, Fatal.
-    """
-    done, desired = None, backend.fit(desired) if desired else None
-    for _ in range(ATTEMPTS):
-        observation = backend.observe()
-        plan = diff(observation.ruleset, desired)
-        if not plan:
-            return done or plan
-        with suppress(CommitConflict, CommitUnknown):
-            backend.commit(plan, observation.generation)
-        done = done or plan
-    raise CommitConflict(f"others keep changing the kernel's ruleset; gave up after {ATTEMPTS} attempts")
+    return isinstance(outcome, Committed) and touches_rules(outcome.plan)
 
 
 def _says_enough(policy: "Policy", fleet: "Fleet") -> bool:
