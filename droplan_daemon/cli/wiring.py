@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator
 
-    from droplan_daemon.effects import Backend, Connections, Exporter, Keeper
+    from droplan_daemon.effects import Backend, Connections, Exporter, Keeper, Probe
     from droplan_daemon.metrics.meter import Meter
     from droplan_daemon.model.checkpoint import Checkpoint
     from droplan_daemon.model.fleet import Droplet, Fleet
@@ -144,6 +144,7 @@ def parts(
 
     keeping = Keeping(store(settings), finder, CLOCK, boot_id(), _keeper(settings, kernel, kernels))
     cycle = Cycle(settings.policy, source, finder, kernel, keeping=keeping, kernels=kernels, clock=CLOCK)
+    cycle.probe = _probe(settings)
     return Parts(cycle, settings.source.interval, watch, close, settings.warnings, meter)
 
 
@@ -162,6 +163,15 @@ def _source(settings: Settings, known: "Fleet | None") -> "DigitalOcean | FileSo
         want_networks=needs_networks(settings.policy),
         known=known,
     )
+
+
+def _probe(settings: Settings) -> "Probe | None":
+    """What no new rules may cut this Droplet off from; a file is always there."""
+    if settings.source.kind is not SourceKind.DIGITALOCEAN:
+        return None
+    from droplan_daemon.sources.reaching import ApiProbe
+
+    return ApiProbe(settings.source.url, settings.source.ca_file)
 
 
 def _meter(settings: Settings) -> "Meter | None":

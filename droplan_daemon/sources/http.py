@@ -117,7 +117,7 @@ class Endpoint:
             self._client = httpx.AsyncClient(
                 base_url=self._url,
                 headers=self._headers,
-                verify=_trust(self._url, self._ca_file),
+                verify=trust(self._url, self._ca_file),
                 trust_env=False,
                 follow_redirects=False,
                 timeout=None,
@@ -237,7 +237,7 @@ def _is_json(headers: "Mapping[str, str]") -> bool:
     return headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
 
 
-def _trust(url: str, ca_file: "Path | None") -> ssl.SSLContext:
+def trust(url: str, ca_file: "Path | None") -> ssl.SSLContext:
     """Whom to believe: the system's authorities and the operator's one. Nobody for plain http."""
     if not url.lower().startswith("https:"):
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
