@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .model.plan import Plan
     from .model.policy import Firewall
     from .model.ruleset import Ruleset
+    from .model.stance import Stance
 
 Generation = int
 """The kernel's counter of committed ruleset changes in this network namespace."""
@@ -209,6 +210,12 @@ class Store(Protocol):
 
     def settle(self, accepted: frozenset[str]) -> None:
         """It was acted on. Raises StoreFailed."""
+
+    def stance(self) -> "Stance":
+        """What the operator has said to hold for a while. Raises StoreFailed."""
+
+    def take_stance(self, stance: "Stance") -> None:
+        """Keep what the operator says. Raises StoreFailed."""
 
     def publish(self, status: "Mapping[str, Any]") -> None:
         """What `droplan status` shows. Raises StoreFailed."""
