@@ -32,7 +32,7 @@ KINDS = (InterfaceKind.PRIVATE, InterfaceKind.PUBLIC)
 
 
 class DropletFinder:
-    """A HostFinder. `metadata` None: never ask; `links` blocks and gives this machine's links.
+    """A HostFinder and a Follower. `metadata` None: never ask; `links` blocks and gives this machine's links.
 
     `remembered` is the Host of an earlier start; what is found later takes its place.
     """
@@ -47,6 +47,7 @@ class DropletFinder:
         self._metadata = metadata
         self._links = links
         self._remembered = remembered
+        self._told: Identity | None = None
 
     async def locate(self, fleet: "Fleet") -> Host:
         """The Host. Raises HostUnknown."""
@@ -58,6 +59,13 @@ class DropletFinder:
             host = self._without_metadata(fleet, links)
         self._remembered = host
         return host
+
+    async def follow(self, fleet: "Fleet") -> Host:
+        """The Host on the links that there are now, by what the metadata said last. Raises HostUnknown."""
+        links, told = await asyncio.to_thread(self._links), self._told
+        if told is None:
+            return self._without_metadata(fleet, links)
+        return _with_lost(lambda needed: by_identity(told, links, needed))
 
     def macs(self) -> dict[str, str]:
         """The MAC of each link by name. Blocking. Raises HostUnknown."""
@@ -91,9 +99,10 @@ class DropletFinder:
 
     async def _identity(self) -> "Identity | None":
         try:
-            return await self._metadata.identity() if self._metadata else None
+            self._told = await self._metadata.identity() if self._metadata else None
         except SourceUnavailable:
             return None
+        return self._told
 
     def _without_metadata(self, fleet: "Fleet", links: "Sequence[Link]") -> Host:
         before = self._remembered

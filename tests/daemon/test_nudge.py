@@ -7,6 +7,7 @@ import pytest
 
 from droplan_daemon.checkpoint import StateFiles
 from droplan_daemon.cli.nudge import nudge
+from tests.daemon.machine import until
 
 if TYPE_CHECKING:
     from tests.daemon.machine import Machine
@@ -23,7 +24,6 @@ def test_a_nudge_wakes_the_daemon_that_runs_and_nobody_else(machine: "Machine") 
     running.ready()
     before = len(machine.api.paths)
     assert nudge(files) is True
-    machine.polled()
-    assert len(machine.api.paths) > before
+    until(lambda: len(machine.api.paths) > before, what="a poll")
     assert 0 == running.end(signal.SIGTERM)
     assert nudge(files) is False
