@@ -149,11 +149,15 @@ class ExportFailed(Retry):
 
 
 class Refusal(DroplanError):
-    """The Plan is not carried out: `reason` is a token (`self_missing`, `tags_hidden`)."""
+    """The Plan is not carried out: `reason` is a token (`self_missing`, `tags_hidden`).
 
-    def __init__(self, message: str, *, reason: str) -> None:
+    `accept` is the word by which the operator can have it carried out all the same; empty: none.
+    """
+
+    def __init__(self, message: str, *, reason: str, accept: str = "") -> None:
         super().__init__(message)
         self.reason = reason
+        self.accept = accept
 
 
 class RolledBack(Refusal):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .errors import HostUnknown, StoreFailed
 from .model.checkpoint import Checkpoint, age
+from .model.doubt import Absences
 from .model.fleet import InterfaceKind
 from .policy.compile import managed_interface
 
@@ -44,8 +45,10 @@ class Keeping:
     boot: str = ""
     keeper: "Keeper | None" = None
     kept: Checkpoint | None = None
+    absences: Absences = field(default_factory=Absences)
     _sound: bool = False
     _owed: bool = False
+    _accepted: frozenset[str] = frozenset()
     _remembered: "Host | None" = None
     _writing: "asyncio.Future[tuple[Unsaved, ...]] | None" = field(default=None)
 
@@ -53,12 +56,19 @@ class Keeping:
         """This machine as a Host, if the Checkpoint is of it. Raises HostUnknown."""
         host = await self.machine.recognise(checkpoint)
         self.kept, self._sound = checkpoint, False
+        self.absences = await asyncio.to_thread(self.store.absences)
         return host
+
+    def accepted(self) -> frozenset[str]:
+        """What the operator accepts (see `safety.believe`), until something has been kept with it."""
+        self._accepted = self.store.accepted()
+        return self._accepted
 
     def inherit(self, other: "Keeping") -> None:
         """Go on where another Keeping of this machine stopped."""
         self.kept, self._sound, self._writing = other.kept, other._sound, other._writing  # noqa: SLF001 - one of us
         self._remembered, self._owed = other._remembered, other._owed  # noqa: SLF001 - one of us
+        self.absences = other.absences
 
     def age(self, checkpoint: Checkpoint) -> float | None:
         """Seconds since it was saved; None where no clock can tell."""
@@ -79,6 +89,7 @@ class Keeping:
     def _write(self, now: "World", backend: "Backend") -> tuple[Unsaved, ...]:
         found = []
         try:
+            self._save_absences(now)
             self._save(now, backend)
         except StoreFailed as error:
             found.append(Unsaved("state", error))
@@ -105,6 +116,15 @@ class Keeping:
         numbered = replace(fresh, number=self.store.latest() + 1)
         self.store.save(numbered, backend.script(now.desired))
         self.kept, self._sound = numbered, True
+
+    def _save_absences(self, now: "World") -> None:
+        """Keep what is held, and that what was accepted is done."""
+        if self.absences != now.absences:
+            self.store.keep_absences(now.absences)
+            self.absences = now.absences
+        if self._accepted:
+            self.store.settle(self._accepted)
+            self._accepted = frozenset()
 
     def _checkpoint(self, now: "World", backend: str) -> Checkpoint:
         return Checkpoint(

@@ -77,7 +77,7 @@ class World:
     restored: Restored | None = None
     backend: str = ""
     doubts: "tuple[Doubt, ...]" = ()
-    absences: Absences = Absences()
+    absences: Absences = Absences()  # noqa: RUF009 - a frozen value
     expired: bool = False
     whole: "Ruleset | None" = None
     lease: "tuple[str, float] | None" = None

@@ -27,15 +27,13 @@ from .diff import diff
 from .drift import look
 from .errors import HostUnknown, Refusal, Retry
 from .gate import Gate, Standing
-from .model.doubt import FLEET, Cause, Doubt
 from .model.fleet import InterfaceKind
 from .outcomes import Committed, Failed, Outcome, Prospect, Refused, Restored, Unchanged, World
-from .policy.compile import compile_ruleset, managed_interface
+from .policy.compile import managed_interface
 from .policy.effective import effective
-from .policy.peers import peer_droplets
 from .policy.uses import needs_networks
 from .policy.warnings import warnings
-from .safety import examine, held, unread
+from .safety import Enforced, believe, examine, unread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -77,6 +75,7 @@ class Cycle:
     last: World | None = None
     probe: "Probe | None" = None
     lessons: Lessons = field(default_factory=Lessons)
+    _ruled: "Policy | None" = None
     _seen: "Observation | None" = None
     _kernel: asyncio.Lock = field(default_factory=asyncio.Lock)
     _since: float = 0.0
@@ -119,6 +118,7 @@ class Cycle:
         self.previous, self.holder = other.previous, other.holder
         self.lessons.quarantined = other.lessons.quarantined
         self.last, self._seen, self._kernel = other.last, other._seen, other._kernel  # noqa: SLF001 - one of us
+        self._ruled = other._ruled  # noqa: SLF001 - one of us
         self.recallable = needs_networks(other.policy) or not needs_networks(self.policy)
         if self.keeping and other.keeping:
             self.keeping.inherit(other.keeping)
@@ -170,7 +170,7 @@ class Cycle:
     ) -> Unchanged | Committed:
         """`reached`: whether somebody out there has just answered; None: to be found out, if it matters."""
         async with self._at_kernel():
-            prospect = await self._prospect(fleet, host, restored)
+            prospect = await self._prospect(fleet, host, restored, answered=reached is True)
             self.admit(prospect)
             parts = (self.backend, self.kernels, self.clock, self.holder, self.probe, self.lessons)
             return await self._settled(await Committing(*parts).run(prospect, reached=reached))
@@ -213,7 +213,7 @@ class Cycle:
     async def _settled(self, outcome: Unchanged | Committed) -> Unchanged | Committed:
         """What was read back is known from now on, and who is not chosen lets go of what he holds."""
         self.previous, self.holder = outcome.world.fleet, self.backend
-        self.last, self._seen = outcome.world, outcome.observation
+        self.last, self._seen, self._ruled = outcome.world, outcome.observation, self.policy
         if self.kernels:
             await asyncio.to_thread(self.kernels.leave_others, again=_rebuilt(outcome))
         return outcome
@@ -227,31 +227,43 @@ class Cycle:
         fleet = await self.source.gather()
         return await then(fleet, await self.finder.locate(fleet))
 
-    async def _prospect(self, fleet: "Fleet", host: "Host", restored: Restored | None = None) -> Prospect:
+    async def _prospect(
+        self, fleet: "Fleet", host: "Host", restored: Restored | None = None, *, answered: bool = True
+    ) -> Prospect:
         evidence = examine(self.policy, fleet, host, self.previous)
-        desired = compile_ruleset(self.policy, evidence.fleet, host, evidence.own)
-        mine = effective(self.policy, evidence.scene)
         if self.kernels:
-            self.backend = await asyncio.to_thread(self.kernels.choose, mine.firewall)
-        desired = await asyncio.to_thread(self.backend.fit, desired)
+            firewall = effective(self.policy, evidence.scene).firewall
+            self.backend = await asyncio.to_thread(self.kernels.choose, firewall)
         observation = await asyncio.to_thread(self.backend.observe)
-        if evidence.hold_removals:
-            kept = self.keeping.kept if self.keeping else None
-            desired = held(desired, observation.ruleset, kept.ruleset if kept else None)
+        before = self._enforced_before(observation)
+        accepted = self.keeping.accepted() if self.keeping and answered else frozenset[str]()
+        found = believe(self.policy, evidence, host, before, answered=answered, accepted=accepted)
+        mine = effective(self.policy, found.scene)
         chosen, cautions = self.kernels.about() if self.kernels else ("", ())
         world = World(
-            evidence.fleet,
-            host,
-            evidence.own,
-            peer_droplets(self.policy.peers, evidence.fleet, evidence.own),
-            desired,
+            found.fleet,
+            found.host,
+            found.scene.own,
+            tuple(droplet for droplet in found.fleet.droplets if droplet.id in found.scene.peers),
+            await asyncio.to_thread(self.backend.fit, found.ruleset),
             mine,
-            (*warnings(self.policy, evidence.scene), *_unguarded(mine, host), *_holding(evidence), *cautions),
+            (*warnings(self.policy, found.scene), *_unguarded(mine, host), *_holding(evidence), *cautions),
             restored=restored,
             backend=chosen,
-            doubts=_doubts(evidence),
+            doubts=found.doubts,
+            absences=found.absences,
         )
-        return Prospect(world, observation, diff(observation.ruleset, desired))
+        return Prospect(world, observation, diff(observation.ruleset, world.desired))
+
+    def _enforced_before(self, observation: "Observation") -> Enforced:
+        """What was enforced last: by us, by whom we take over from, or else what the kernel holds."""
+        if self.last:
+            ruleset = None if self.last.expired else self.last.desired
+            return Enforced(ruleset, self.last.fleet, self.last.host, self._ruled, self.last.absences)
+        if self.keeping and self.keeping.kept:
+            kept = self.keeping.kept
+            return Enforced(kept.ruleset, kept.fleet, kept.host, absences=self.keeping.absences)
+        return Enforced(observation.ruleset)
 
 
 def _rebuilt(outcome: Unchanged | Committed) -> bool:
@@ -264,15 +276,11 @@ def _says_enough(policy: "Policy", fleet: "Fleet") -> bool:
     return bool(fleet.vpcs) or not fleet.source.startswith("http") or not needs_networks(policy)
 
 
-def _doubts(evidence: "Evidence") -> tuple[Doubt, ...]:
-    return (Doubt(Cause.UNREADABLE, FLEET, 0, 0, 0),) if evidence.hold_removals else ()
-
-
 def _holding(evidence: "Evidence") -> tuple[str, ...]:
     """Entries that could not be read, and whether removals wait for them."""
     if not evidence.fleet.skipped:
         return ()
-    held_back = "nobody is removed for now" if evidence.hold_removals else "the answer is not whole"
+    held_back = "the answer is not whole" if evidence.whole else "nobody is removed for now"
     return (f"{held_back}{unread(evidence.fleet)}",)
 
 

@@ -1,7 +1,9 @@
 """The Store: which file holds what, and which of two generations counts.
 
 In the state folder: `checkpoint.json`, `ruleset.nft` or `ruleset.iptables` for boot, the generation
-before each of them with `.1` in its name, and `host.json`. In the runtime folder: `status.json`.
+before each of them with `.1` in its name, `host.json`, and `doubts.json` while something is held,
+`stance.json` once the operator said something to hold for a while. In the
+runtime folder: `status.json`, and `accept.json` until what the operator accepted was acted on.
 
 Laws:
 1. Of two generations that verify the higher number counts; no clock is asked.
@@ -18,11 +20,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from droplan_daemon.errors import StoreFailed
+from droplan_daemon.model.doubt import Absences
 from droplan_daemon.model.host import Host
 
-from . import codec, script
+from . import codec, doubts, script
 from .atomic import read_whole, remove, write_atomic, write_generation
 from .sealed import seal, seal_json, to_json, unseal, unseal_json
+from .stances import read_stance, write_stance
 from .values import maybe, number, text
 
 if TYPE_CHECKING:
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from droplan_daemon.model.checkpoint import Checkpoint
+    from droplan_daemon.model.stance import Stance
 
 _STATUS_MODE = 0o640
 _HOST_VERSION = 1
@@ -53,7 +58,9 @@ class StateFiles:
         self._folder = state_folder
         self._host = state_folder / "host.json"
         self._checkpoints = state_folder / "checkpoint.json", state_folder / "checkpoint.1.json"
+        self._doubts = state_folder / "doubts.json"
         self._status = runtime_folder / "status.json"
+        self._accepted = runtime_folder / "accept.json"
 
     def scripts(self, backend: str) -> "tuple[Path, Path]":
         """Where the boot script of this backend is, and the generation before it."""
@@ -143,6 +150,44 @@ class StateFiles:
             return _read_host(body)
         except (ValueError, TypeError, LookupError):
             raise StoreFailed(f"{self._host} has an unknown shape", reason="shape") from None
+
+    def absences(self) -> "Absences":
+        """What was held; nothing when none was kept, or none that can be used: then it is counted anew."""
+        try:
+            return doubts.decode(unseal(read_whole(self._doubts), doubts.VERSION))
+        except StoreFailed:
+            return Absences()
+
+    def keep_absences(self, absences: "Absences") -> None:
+        """Keep what is held; nothing is kept by removing the file. Raises StoreFailed."""
+        if absences:
+            write_atomic(self._doubts, seal(doubts.VERSION, doubts.encode(absences)))
+        else:
+            remove(self._doubts)
+
+    def accept(self, words: frozenset[str]) -> None:
+        """Tell whoever runs the next cycle what the operator accepts. Raises StoreFailed."""
+        write_atomic(self._accepted, seal(doubts.VERSION, {"accepted": sorted(words)}), durable=False)
+
+    def accepted(self) -> frozenset[str]:
+        """What the operator accepted and nobody has acted on yet."""
+        try:
+            return doubts.words(unseal(read_whole(self._accepted), doubts.VERSION))
+        except StoreFailed:
+            return frozenset()
+
+    def settle(self, accepted: frozenset[str]) -> None:
+        """It was acted on; what was accepted since then is not. Raises StoreFailed."""
+        if self.accepted() == accepted:
+            remove(self._accepted)
+
+    def stance(self) -> "Stance":
+        """What the operator has said to hold for a while; nothing if nothing was said. Raises StoreFailed."""
+        return read_stance(self._folder / "stance.json")
+
+    def take_stance(self, stance: "Stance") -> None:
+        """Keep what the operator says. Raises StoreFailed."""
+        write_stance(self._folder / "stance.json", stance)
 
     def publish(self, status: "Mapping[str, Any]") -> None:
         """What `droplan status` shows. Raises StoreFailed."""

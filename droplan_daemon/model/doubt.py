@@ -52,7 +52,7 @@ class Absences:
 
     @property
     def digest(self) -> str:
-        """Sixteen hexadecimal digits that stand for what is held, however often it was missed; empty: nothing."""
+        """Sixteen hexadecimal digits for what is held, however often it was missed; empty: nothing is."""
         if not self.groups:
             return ""
         found = sha256()

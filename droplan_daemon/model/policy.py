@@ -50,10 +50,16 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Peers:
-    """Who is a peer: everybody in scope, and carrying `tag` (canonical case) when one is given."""
+    """Who is a peer: everybody in scope, and carrying `tag` (canonical case) when one is given.
+
+    `max_peers`: a Fleet that would let more Droplets in is not enforced. `max_stale`: seconds without a
+    complete answer after which no Droplet is let in any more; None: they stay, however long it lasts.
+    """
 
     scope: Scope = Scope.VPC
     tag: str | None = None
+    max_peers: int = 20_000
+    max_stale: float | None = None
 
 
 class Outbound(StrEnum):

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 from droplan_daemon.backends.fake import FakeBackend
 from droplan_daemon.errors import HostUnknown, StoreFailed
 from droplan_daemon.model.addresses import parse_address
+from droplan_daemon.model.doubt import Absences
 from droplan_daemon.model.fleet import Droplet, Fleet, Peering, Skipped, Vpc
 from droplan_daemon.model.host import Host
 from droplan_daemon.model.policy import Policy
+from droplan_daemon.model.stance import Stance
 from droplan_daemon.reconcile import Cycle
 
 if TYPE_CHECKING:
@@ -96,6 +98,9 @@ class Shelf:
     bodies: "list[str]" = field(default_factory=list)
     statuses: "list[Mapping[str, Any]]" = field(default_factory=list)
     refused: int = 0
+    doubted: Absences = field(default_factory=Absences)
+    wanted: frozenset[str] = frozenset()
+    stood: Stance = field(default_factory=Stance)
 
     def save(self, checkpoint: "Checkpoint", body: str) -> None:
         self._refuse(full=self.full_for_state)
@@ -119,6 +124,26 @@ class Shelf:
 
     def recall(self) -> "Host | None":
         return self.hosts[-1] if self.hosts else None
+
+    def absences(self) -> Absences:
+        return self.doubted
+
+    def keep_absences(self, absences: Absences) -> None:
+        self._refuse(full=self.full_for_state)
+        self.doubted = absences
+
+    def accepted(self) -> frozenset[str]:
+        return self.wanted
+
+    def settle(self, accepted: frozenset[str]) -> None:
+        self.wanted -= accepted
+
+    def stance(self) -> Stance:
+        return self.stood
+
+    def take_stance(self, stance: Stance) -> None:
+        self._refuse(full=self.full_for_state)
+        self.stood = stance
 
     def publish(self, status: "Mapping[str, Any]") -> None:
         self._refuse(full=self.full_for_status)

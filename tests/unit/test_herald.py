@@ -28,7 +28,8 @@ from tests.unit.cycles import HOST, Answers, Bench, Cards, Shelf, droplet, fleet
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from droplan_daemon.model.fleet import Fleet
+    from droplan_daemon.model.doubt import AGREEING
+from droplan_daemon.model.fleet import Fleet
 
 THREE = fleet(droplet(1), droplet(2), droplet(3))
 DOWN = SourceUnavailable("The API answered 500.", reason="http_status", status=500)
@@ -360,7 +361,8 @@ def test_a_warning_is_told_when_it_changes(desk: Desk) -> None:
         desk.good(fleet(droplet(1), droplet(2, tags=("web",))))
     assert 1 == desk.events.count("policy.warning")
     desk.good(fleet(droplet(1), droplet(2, tags=("wbe",))))
-    desk.good(fleet(droplet(1), droplet(2, tags=("web",))))
+    for _ in range(AGREEING):  # that nobody has it any more is believed then
+        desk.good(fleet(droplet(1), droplet(2, tags=("web",))))
     assert 2 == desk.events.count("policy.warning")
 
 

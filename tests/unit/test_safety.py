@@ -4,16 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from droplan_daemon.diff import diff
 from droplan_daemon.errors import Refusal
-from droplan_daemon.model.addresses import Family
 from droplan_daemon.model.fleet import Droplet, Fleet, Peering, Skipped
 from droplan_daemon.model.host import Host
-from droplan_daemon.model.plan import RemoveElements
 from droplan_daemon.model.policy import InterfacePolicy, Peers, Policy, Scope
-from droplan_daemon.model.ruleset import AddressSet, SetKind, ruleset
-from droplan_daemon.policy.compile import compile_ruleset
-from droplan_daemon.safety import examine, held
+from droplan_daemon.safety import examine
 from tests.unit.cycles import HOST, droplet, fleet
 
 TAGGED = Policy(peers=Peers(tag="web"))
@@ -83,7 +78,7 @@ def test_who_cannot_be_read_is_not_gone(
 ) -> None:
     """What is known of a skipped Droplet stays; a skipped one that is unknown holds all removals."""
     evidence = examine(Policy(), fleet(OWN, PEER, skipped=skipped), HOST, previous)
-    assert (kept, hold) == ({d.id for d in evidence.fleet.droplets}, evidence.hold_removals)
+    assert (kept, hold) == ({d.id for d in evidence.fleet.droplets}, not evidence.whole)
     assert sorted(kept) == [d.id for d in evidence.fleet.droplets]
 
 
@@ -93,24 +88,6 @@ def test_our_own_unreadable_entry_is_carried_over() -> None:
     assert OWN == examine(Policy(), found, HOST, fleet(OWN, PEER)).own
     with pytest.raises(Refusal):
         examine(Policy(), found, HOST, None)
-
-
-def test_held_adds_and_never_removes() -> None:
-    """The kernel's elements stay in sets of the same schema, new ones come; other sets are as desired."""
-    before = compile_ruleset(BOTH, fleet(OWN, PEER, droplet(3)), HOST, OWN)
-    desired = compile_ruleset(BOTH, fleet(OWN, droplet(4)), HOST, OWN)
-    plan = diff(before, held(desired, before))
-    assert not [change for change in plan.changes if isinstance(change, RemoveElements)]
-    found = held(desired, before).sets["private-peers-4"].elements
-    assert {2, 3, 4} == {element[-1] for element in found}
-    assert desired == held(desired, None)
-
-
-def test_held_keeps_what_the_policy_took_away_out() -> None:
-    """Only members are held: a set that the new policy does not have is not brought back."""
-    before = compile_ruleset(BOTH, fleet(OWN, PEER), HOST, OWN)
-    desired = compile_ruleset(CLOSED, fleet(OWN, PEER), HOST, OWN)
-    assert desired == held(desired, before)
 
 
 def test_a_peering_is_as_good_as_a_vpc() -> None:
@@ -125,18 +102,6 @@ def test_a_network_that_cannot_be_read_is_as_it_was(listing: str) -> None:
     before = fleet(OWN, droplet(2), peerings=(Peering(frozenset({"home", "other"})),))
     found = replace(fleet(OWN), skipped=(Skipped(None, "odd", listing),))
     evidence = examine(Policy(), found, HOST, before)
-    assert (before.peerings, False) == (evidence.fleet.peerings, evidence.hold_removals)
+    assert (before.peerings, False) == (evidence.fleet.peerings, not evidence.whole)
     assert (OWN,) == evidence.fleet.droplets
-    assert examine(Policy(), found, HOST, None).hold_removals
-
-
-def test_what_is_held_has_room() -> None:
-    """A set that keeps those who left and takes those who came is as large as both need."""
-    old = AddressSet("s", Family.IPV4, SetKind.HOSTS, 1024, _some(0, 800))
-    new = replace(old, elements=_some(2000, 800))
-    together = held(ruleset((new,), ()), ruleset((old,), ())).sets["s"]
-    assert (1600, 2048) == (len(together.elements), together.capacity)
-
-
-def _some(first: int, count: int) -> frozenset[bytes]:
-    return frozenset((10 << 24 | n).to_bytes(4, "big") for n in range(first, first + count))
+    assert not examine(Policy(), found, HOST, None).whole

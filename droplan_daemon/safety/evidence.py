@@ -1,4 +1,4 @@
-"""What must hold before a Plan may be carried out. PURE.
+"""Which answers are evidence at all. PURE.
 
 Laws:
 1. A Fleet that this Droplet is not in, that knows no address of it, or whose answer hides what
@@ -12,20 +12,17 @@ Laws:
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .errors import HostUnknown, Refusal
-from .model.ruleset import SetKind
-from .policy.demands import require
-from .policy.effective import effective
-from .policy.members import capacity
-from .policy.peers import peer_droplets
-from .policy.scene import scene
+from droplan_daemon.errors import HostUnknown, Refusal
+from droplan_daemon.policy.demands import require
+from droplan_daemon.policy.effective import effective
+from droplan_daemon.policy.peers import peer_droplets
+from droplan_daemon.policy.scene import scene
 
 if TYPE_CHECKING:
-    from .model.fleet import Droplet, Fleet
-    from .model.host import Host
-    from .model.policy import Policy
-    from .model.ruleset import AddressSet, Ruleset
-    from .policy.scene import Scene
+    from droplan_daemon.model.fleet import Droplet, Fleet
+    from droplan_daemon.model.host import Host
+    from droplan_daemon.model.policy import Policy
+    from droplan_daemon.policy.scene import Scene
 
 
 _DROPLETS = "droplets"
@@ -33,12 +30,15 @@ _DROPLETS = "droplets"
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A Fleet that may be acted on, our own Droplet in it, what it sees, and whether removals are held."""
+    """A Fleet that may be acted on, our own Droplet in it, and what it sees.
+
+    `whole`: every entry could be read, or is known from before; otherwise nobody may be removed.
+    """
 
     fleet: "Fleet"
     own: "Droplet"
     scene: "Scene"
-    hold_removals: bool = False
+    whole: bool = True
 
 
 def examine(policy: "Policy", fleet: "Fleet", host: "Host", previous: "Fleet | None") -> Evidence:
@@ -60,7 +60,7 @@ def examine(policy: "Policy", fleet: "Fleet", host: "Host", previous: "Fleet | N
     for lost in host.lost:
         if mine.on(lost.kind).managed:
             raise HostUnknown(lost.message, reason=lost.reason)
-    return Evidence(carried, own, view, hold_removals=unknown)
+    return Evidence(carried, own, view, whole=not unknown)
 
 
 def unread(fleet: "Fleet") -> str:
@@ -94,24 +94,3 @@ def _carry_networks(fleet: "Fleet", previous: "Fleet | None") -> "tuple[Fleet, b
     vpcs = {vpc.id: vpc for vpc in (*previous.vpcs, *fleet.vpcs)}
     peerings = dict.fromkeys((*fleet.peerings, *previous.peerings))
     return replace(fleet, vpcs=tuple(vpcs.values()), peerings=tuple(peerings)), False
-
-
-def held(desired: "Ruleset", observed: "Ruleset | None", kept: "Ruleset | None" = None) -> "Ruleset":
-    """The desired Ruleset, with nobody taken out of the sets that the kernel holds.
-
-    A set that the kernel does not hold is as it was `kept`. Sets of ranges stay as they are: in
-    `any and not tag:blocked` an unreadable Droplet would open the door that it was to close.
-    """
-    known = {**(kept.sets if kept else {}), **(observed.sets if observed else {})}
-    sets = {name: _held_set(new, known.get(name)) for name, new in desired.sets.items()}
-    return replace(desired, sets=sets)
-
-
-def _held_set(new: "AddressSet", old: "AddressSet | None") -> "AddressSet":
-    if old is None or (old.family, old.kind) != (new.family, new.kind):
-        return new
-    if new.kind is SetKind.RANGES:
-        return replace(new, elements=old.elements)
-    together = new.elements | old.elements
-    room = capacity(len(together), max(new.capacity, old.capacity))
-    return replace(new, capacity=room, elements=together)
