@@ -246,6 +246,6 @@ def _unpacked(packed: bytes, width: int) -> "Iterator[tuple[bytes, bytes]]":
         fields = dict(netlink.attributes(body))
         address = next((data for _, data in netlink.attributes(fields.pop(_A_ADDRESS, b""))), b"")
         prefix = fields.pop(_A_PREFIX, bytes([8 * width]))
-        if len(address) != width or fields:
+        if len(address) != width or len(prefix) != 1 or fields:
             raise ForeignEntryError("an entry that droplan never writes")
         yield address, prefix

@@ -170,7 +170,7 @@ def counted(text: str) -> tuple[int, int, str]:
 def read(text: str) -> tuple[str, Line | None]:
     """The chain and the rule of a line `-A CHAIN …`; the rule None where it cannot be said."""
     words = [_unescaped(found[1]) if found[1] is not None else found[2] for found in _TOKEN.finditer(text)]
-    chain, rest = words[1], words[2:]
+    chain, rest = "".join(words[1:2]), words[2:]
     try:
         return chain, _line(rest)
     except (UnreadableError, ValueError, IndexError):

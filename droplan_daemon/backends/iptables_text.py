@@ -51,7 +51,7 @@ def saved(text: str) -> Saved:
         if not row.startswith(("[", "-A ")):
             continue
         packets, size, rule = counted(row)
-        name = rule.split(" ", 2)[1]
+        name = next(iter(rule.split(" ", 2)[1:]), "")  # none in a line that was cut off
         line = read(rule)[1] if MARK in rule else None
         mine = line if line and line.ours and (name not in BUILT_IN or is_ours(line.target)) else None
         if name in chains:

@@ -11,6 +11,7 @@ Source: linux/netfilter/nf_tables.h; `nft --debug=netlink` for the sequences.
 """
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -221,8 +222,9 @@ def _statements(rule: Rule) -> "Iterator[Expr]":
 def decode(name: str, exprs: Exprs) -> Rule:
     """The Rule that these expressions are; one Foreign match when it is none of ours."""
     rule = _parse(name, exprs)
-    if rule is not None and encode(rule) == exprs:
-        return rule
+    with suppress(OverflowError):  # a number of more bytes than its field has: nobody of ours compares so
+        if rule is not None and encode(rule) == exprs:
+            return rule
     return Rule(name, (Foreign(" ".join(map(str, exprs))),))
 
 

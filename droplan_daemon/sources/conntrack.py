@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from droplan_daemon.errors import KernelUnsupported, NotPermitted
+from droplan_daemon.model.addresses import Family
 from droplan_daemon.model.connection import Connection
 from droplan_daemon.model.ruleset import Protocol
 
@@ -36,6 +37,7 @@ _V4_SRC, _V4_DST, _V6_SRC, _V6_DST = 1, 2, 3, 4
 _NUMBER, _SRC_PORT, _DST_PORT = 1, 2, 3
 _PROTOINFO_TCP, _TCP_STATE = 1, 1
 _OPEN_STATES = frozenset({2, 3, 5})  # SYN_RECV, ESTABLISHED, CLOSE_WAIT: somebody may still speak
+_WIDTHS = frozenset({Family.IPV4.width, Family.IPV6.width})
 _SEEN_REPLY = 1 << 1
 _RECEIVE = 1 << 17
 _DEADLINE = 5.0
@@ -102,7 +104,9 @@ def _connection(entry: Attributes) -> Connection | None:
     source = addresses.get(_V4_SRC) or addresses.get(_V6_SRC)
     destination = addresses.get(_V4_DST) or addresses.get(_V6_DST)
     protocol = int.from_bytes(transport.get(_NUMBER, b"\0"), "big")
-    if not source or not destination or not _is_open(entry, protocol):
+    if not source or not destination or len(source) != len(destination) or len(source) not in _WIDTHS:
+        return None
+    if not _is_open(entry, protocol):
         return None
     ports = (int.from_bytes(transport.get(kind, b""), "big") for kind in (_SRC_PORT, _DST_PORT))
     return Connection(source, destination, protocol, *ports)

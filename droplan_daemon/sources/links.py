@@ -14,6 +14,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from droplan_daemon.errors import HostUnknown
+from droplan_daemon.model.addresses import Family
 from droplan_daemon.model.host import Link
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _IFLA_ADDRESS, _IFLA_IFNAME = 1, 3
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RECEIVE = 1 << 17
 _DEADLINE = 5.0
+_WIDTHS = frozenset({Family.IPV4.width, Family.IPV6.width})
 _IFF_LOOPBACK = 0x8  # linux/if.h
 
 
@@ -96,7 +98,7 @@ def _links(
     for (_, _, _, _, index), found in addresses:
         # On a point-to-point link IFA_ADDRESS is the other end.
         address = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)
-        if address:
+        if address and len(address) in _WIDTHS:  # links have addresses of other networks, too
             held[index].add(address)
     return tuple(
         Link(name, found.get(_IFLA_ADDRESS, b"").hex(":"), frozenset(held[index]))
@@ -106,8 +108,9 @@ def _links(
 
 
 def _name(raw: bytes) -> str | None:
-    """A name that is no text can stand in no rule and no policy."""
+    """A name that is no text can stand in no rule, no policy and no log; the kernel allows such."""
     try:
-        return raw.rstrip(b"\0").decode()
+        name = raw.rstrip(b"\0").decode()
     except UnicodeDecodeError:
         return None
+    return name if name.isprintable() else None
