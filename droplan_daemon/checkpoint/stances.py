@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _VERSION = 1
-_KEYS = frozenset({"panic", "since", "tried", "tried_until", "confirmed", "rules"})
+_KEYS = frozenset({"panic", "since", "tried", "tried_until", "confirmed", "rules", "path"})
 
 
 def read_stance(path: "Path") -> Stance:
@@ -44,6 +44,7 @@ def write_stance(path: "Path", stance: Stance) -> None:
         "tried_until": stance.tried_until,
         "confirmed": stance.confirmed,
         "rules": stance.rules,
+        "path": stance.path,
     }
     write_atomic(path, seal(_VERSION, body))
 
@@ -66,4 +67,5 @@ def _read(body: dict[str, Any]) -> Stance:
         seconds(body["tried_until"]),
         text(body["confirmed"], least=0),
         text(body["rules"], least=0),
+        text(body["path"], least=0),
     )

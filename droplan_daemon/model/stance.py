@@ -15,7 +15,7 @@ class Stance:
     `tried` is the digest of a configuration that is on trial until `tried_until` and not confirmed (empty:
     none is), `confirmed` that of the one that was confirmed last; a digest is the sha256 of a file's bytes.
     `rules` is the fingerprint of the Ruleset on trial (the sha256 of its script): what else runs under
-    the trial's lease was not put there by us.
+    the trial's lease was not put there by us. `path` is the file of the configuration on trial.
     """
 
     panic: bool = False
@@ -24,6 +24,7 @@ class Stance:
     tried_until: float = 0.0
     confirmed: str = ""
     rules: str = ""
+    path: str = ""
 
     def bars(self, digest: str) -> bool:
         """Whether this configuration was tried, and nobody has said that it may stay."""
@@ -41,9 +42,9 @@ class Stance:
         """Whether this configuration was confirmed, and no other is on trial since."""
         return not self.tried and self.confirmed == digest
 
-    def trying(self, digest: str, rules: str, until: float) -> "Stance":
+    def trying(self, path: str, digest: str, rules: str, until: float) -> "Stance":
         """With this configuration on trial, which is these rules now."""
-        return replace(self, tried=digest, tried_until=until, confirmed="", rules=rules)
+        return replace(self, tried=digest, tried_until=until, confirmed="", rules=rules, path=path)
 
     def keeping(self) -> "Stance":
         """With what is on trial confirmed."""

@@ -186,19 +186,3 @@ def _audited(rule: Rule) -> Rule:
     if rule.log and rule.log.prefix == LOG_PREFIX[Mode.ENFORCE]:
         return replace(rule, log=replace(rule.log, prefix=LOG_PREFIX[Mode.AUDIT]))
     return rule
-
-
-def enforced(
-    desired: Ruleset, observed: Ruleset | None, running: "Mapping[str, float]", *, confirmed: bool
-) -> Ruleset | None:
-    """What the kernel should hold while a lease runs, `desired` among it; None: `desired` alone.
-
-    `running` are the seconds that leases still run. A trial that was `confirmed`, or that is what is
-    desired by now, is over: it is not held twice.
-    """
-    if PAUSE in running:
-        return compose(desired, audited(desired), PAUSE)
-    found = split(observed)
-    if TRIAL not in running or found.lease != TRIAL or found.trial is None:
-        return None
-    return None if confirmed or found.trial == desired else compose(desired, found.trial, TRIAL)

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,8 @@ def _read(
     path: Path, environ: "Mapping[str, str]", *, need_token: bool, must_exist: bool
 ) -> Settings | list[Problem]:
     """Settings, or every Problem: one that is found keeps none of the others from being looked for."""
-    document = _document(path, must_exist=must_exist)
+    data = _bytes(path, must_exist=must_exist)
+    document = _document(data)
     readable = isinstance(document, Document)
     problems = [] if isinstance(document, Document) else [document]
     document = document if isinstance(document, Document) else Document()
@@ -108,11 +110,11 @@ def _read(
         warnings=warnings,
         persist=_persist(file, folder),
         metrics=_metrics(file, folder),
+        digest=sha256(data).hexdigest() if isinstance(data, bytes) else "",
     )
 
 
-def _document(path: Path, *, must_exist: bool) -> Document | Problem:
-    data = _bytes(path, must_exist=must_exist)
+def _document(data: bytes | Problem) -> Document | Problem:
     text = data if isinstance(data, Problem) else decode(data)
     return text if isinstance(text, Problem) else parse(text)
 

@@ -85,7 +85,10 @@ class Folders:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One reading of the configuration. `warnings` are mistakes that one can run with."""
+    """One reading of the configuration. `warnings` are mistakes that one can run with.
+
+    `digest` is the sha256 of the file's bytes; of a file that is not there, of none.
+    """
 
     policy: "Policy"
     source: SourceSettings
@@ -94,6 +97,7 @@ class Settings:
     warnings: "tuple[Problem, ...]" = ()
     persist: PersistSettings = PersistSettings()
     metrics: MetricsSettings = MetricsSettings()
+    digest: str = ""
 
 
 def folders(environ: "Mapping[str, str]") -> Folders:

@@ -12,7 +12,7 @@ from droplan_daemon.diff import diff
 from droplan_daemon.model.policy import Mode
 from droplan_daemon.model.ruleset import Action, Chain, Hook, HookPoint, Ruleset, ruleset
 from droplan_daemon.policy.compile import compile_ruleset
-from droplan_daemon.policy.lease import LEASES, PAUSE, TRIAL, audited, compose, enforced, split, standing
+from droplan_daemon.policy.lease import LEASES, TRIAL, audited, compose, split, standing
 from tests.leases.judging import Seen, packets, passes
 from tests.strategies import rulesets
 from tests.worlds import fleets, hosts, own, policies
@@ -117,28 +117,6 @@ def test_a_pause_is_the_same_policy_in_audit(policy: "Policy", fleet: "Fleet", h
     plain = replace(policy, mode=Mode.ENFORCE, overrides=())
     both = [compile_ruleset(p, fleet, host, own(fleet)) for p in (plain, replace(plain, mode=Mode.AUDIT))]
     assert both[1] == audited(both[0]) == audited(both[1])
-
-
-@_FEW
-@given(compiled, compiled, compiled, st.booleans())
-def test_what_is_to_be_held(base: Ruleset, trial: Ruleset, desired: Ruleset, confirmed: bool) -> None:
-    """A trial that runs stays before a base that follows; confirmed, over or the same, it is gone."""
-    both = compose(base, trial, TRIAL)
-    kept = None if confirmed or trial == desired else compose(desired, trial, TRIAL)
-    assert kept == enforced(desired, both, {TRIAL: 9.0}, confirmed=confirmed)
-    assert enforced(desired, both, {}, confirmed=confirmed) is None
-    assert enforced(desired, desired, {TRIAL: 9.0}, confirmed=confirmed) is None
-    assert enforced(trial, both, {TRIAL: 9.0}, confirmed=confirmed) is None
-
-
-@_FEW
-@given(compiled, compiled)
-def test_a_pause_follows_what_is_desired(base: Ruleset, desired: Ruleset) -> None:
-    """While it runs it is the audit of what is desired now, whatever it was of before."""
-    paused = compose(base, audited(base), PAUSE)
-    expected = compose(desired, audited(desired), PAUSE)
-    assert expected == enforced(desired, paused, {PAUSE: 9.0}, confirmed=False)
-    assert enforced(desired, paused, {}, confirmed=False) is None
 
 
 @_FEW
