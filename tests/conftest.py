@@ -33,6 +33,26 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
+_FIGURES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> "Callable[[str], None]":
+    """Tell a figure, at the end of the run: a bar that was kept says by how much."""
+    return request.config.stash.setdefault(_FIGURES, []).append
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: pytest.ExitCode, config: pytest.Config
+) -> None:
+    """What tests measured."""
+    figures = config.stash.get(_FIGURES, [])
+    if figures:
+        terminalreporter.section("figures")
+    for line in sorted(figures):
+        terminalreporter.line(line)
+
+
 class Namespace:
     """A network namespace that lives as long as one thread; calls and programs run inside it."""
 
