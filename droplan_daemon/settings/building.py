@@ -35,7 +35,7 @@ def policy(file: "File") -> Policy:
     """What the file says."""
     return Policy(
         mode=file.mode,
-        peers=Peers(file.peers.scope, file.peers.tag),
+        peers=Peers(file.peers.scope, file.peers.tag, file.peers.max_peers, file.peers.max_stale),
         private=_interface(file.private),
         public=_interface(file.public),
         denied_log=file.log.denied,

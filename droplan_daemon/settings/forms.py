@@ -25,6 +25,7 @@ EXPECTED = "expected"
 UNSUITABLE = "unsuitable"
 
 SHORTEST_INTERVAL, LONGEST_INTERVAL = 0.1, 86_400.0
+SHORTEST_STALE, LONGEST_STALE = 60.0, 365 * 86_400.0
 
 LAST_PORT = 65_535
 IPV6 = 6
@@ -78,10 +79,37 @@ def duration(value: Any) -> float:
     written = text(value)
     if not _DURATION.fullmatch(written):
         raise refuse(EXPECTED)
-    seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(written))
+    seconds = _seconds(written)
     if not SHORTEST_INTERVAL <= seconds <= LONGEST_INTERVAL:
         raise refuse(UNSUITABLE, "must be between 100ms and 24h")
     return seconds
+
+
+def _seconds(written: str) -> float:
+    return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(written))
+
+
+def staleness(value: Any) -> float | None:
+    """Seconds of `12h`; None of `off`."""
+    written = text(value)
+    if written == "off":
+        return None
+    if not _DURATION.fullmatch(written):
+        raise refuse(EXPECTED)
+    seconds = _seconds(written)
+    if not SHORTEST_STALE <= seconds <= LONGEST_STALE:
+        hint = 'an API that is away for a moment is no reason: "off" keeps Droplets however long it lasts'
+        raise refuse(UNSUITABLE, "must be between 1m and 365d", hint)
+    return seconds
+
+
+def members(value: Any) -> int:
+    """A whole number of Droplets."""
+    if type(value) is not int:
+        raise refuse(EXPECTED)
+    if not 1 <= value <= _MOST:
+        raise refuse(UNSUITABLE, f"must be between 1 and {_MOST:,}")
+    return value
 
 
 def rate(value: Any) -> Rate | None:

@@ -112,6 +112,8 @@ def _toml(value: object) -> str:
             return ""
         case bool():
             return "true" if value else "false"
+        case int():
+            return str(value)
         case float():
             return f'"{value:g}s"'
         case list():

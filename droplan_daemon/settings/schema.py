@@ -59,6 +59,12 @@ TagName = Annotated[
     PlainValidator(forms.tag),
     Form("the name of a tag: 1 to 255 letters, digits, underscores, colons and hyphens"),
 ]
+Members = Annotated[int, PlainValidator(forms.members), Form("a whole number, such as 20000")]
+Staleness = Annotated[
+    float | None,
+    PlainValidator(forms.staleness),
+    Form('a duration in quotes, such as "12h" or "2d", or "off"'),
+]
 Denied = Annotated[
     Rate | None,
     PlainValidator(forms.rate),
@@ -160,6 +166,18 @@ class PeersSection(Section):
         Peers().tag,
         examples=["production"],
         description="Peers also carry this tag. Upper and lower case are the same.",
+    )
+    max_peers: Members = Field(
+        Peers().max_peers,
+        description="How many Droplets may ever be let in. An answer that would let more in is refused, and "
+        "what was enforced before it stays.",
+    )
+    max_stale: Staleness = Field(
+        Peers().max_stale,
+        examples=["12h"],
+        description="After how long without a complete answer no Droplet is let in any more, until there is "
+        "one. Addresses and prefixes that rules name stay. off, as without this key: Droplets stay, however "
+        "long the API is away.",
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from droplan_daemon.errors import Refusal
-from droplan_daemon.model.addresses import Family, parse_address
+from droplan_daemon.model.addresses import parse_address
 from droplan_daemon.model.fleet import Droplet, Fleet, InterfaceKind, Skipped, Vpc
 from droplan_daemon.model.host import Host
 from droplan_daemon.model.policy import (
@@ -20,10 +20,9 @@ from droplan_daemon.model.policy import (
     Policy,
     Scope,
 )
-from droplan_daemon.model.ruleset import AddressSet, SetKind, ruleset
 from droplan_daemon.policy.selector import parse
 from droplan_daemon.policy.uses import may_be_managed, needs_networks
-from droplan_daemon.safety import examine, held
+from droplan_daemon.safety import examine
 
 HOST = Host(1, "eth1", "eth0")
 RULES = InterfacePolicy(managed=True, allow_peers=False)
@@ -153,18 +152,6 @@ def test_an_interface_that_an_override_manages_may_be_managed() -> None:
     policy = Policy(overrides=(Override(parse("tag:x"), public=InterfaceOverride(managed=True)),))
     assert [True, True] == [may_be_managed(policy, kind) for kind in InterfaceKind]
     assert [True, False] == [may_be_managed(Policy(), kind) for kind in InterfaceKind]
-
-
-def _span(first: str, last: str) -> bytes:
-    return parse_address(first) + parse_address(last)
-
-
-def test_held_ranges_keep_what_the_kernel_lets_in() -> None:
-    """Where nobody may be removed a set of ranges stays as it is: a complement would grow instead."""
-    one = AddressSet("r", Family.IPV4, SetKind.RANGES, 0, frozenset({_span("10.0.0.0", "10.0.0.9")}))
-    other = replace(one, elements=frozenset({_span("10.0.0.5", "10.0.0.20"), _span("10.0.1.0", "10.0.1.0")}))
-    kept = held(ruleset((one,), ()), ruleset((other,), ())).sets["r"].elements
-    assert other.elements == kept
 
 
 def test_a_droplet_that_could_not_be_read_is_still_seen() -> None:
