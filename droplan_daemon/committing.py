@@ -212,7 +212,7 @@ class Committing:
         return RolledBack(
             f"with the new rules the {name} can no longer be reached, so those of before are in force again: "
             "see what the policy keeps from going out (outbound, lifelines), change it and reload",
-            probe=name,
+            probe=name.lower(),
         )
 
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from droplan_daemon.backends.nft import NftBackend
+from droplan_daemon.commits import setbacks
 from droplan_daemon.diff import diff
 from droplan_daemon.errors import DroplanError
 from droplan_daemon.model.addresses import parse_address
 from droplan_daemon.model.fleet import Droplet, Fleet
 from droplan_daemon.model.host import Host
 from droplan_daemon.model.policy import Policy
-from droplan_daemon.outcomes import Failed, Outcome
+from droplan_daemon.outcomes import Failed, Outcome, Refused
 from droplan_daemon.policy.compile import compile_ruleset
 from droplan_daemon.reconcile import Cycle
 
@@ -56,9 +57,11 @@ def commit(backend: NftBackend) -> str:
 
 
 def cycle(backend: NftBackend) -> str:
-    """One cycle; its Outcome."""
+    """One cycle; its Outcome, and what is told of what was in the way."""
     outcome = asyncio.run(_cycle(backend))
-    return f"Failed {outcome.error.reason}" if isinstance(outcome, Failed) else type(outcome).__name__
+    if isinstance(outcome, Failed | Refused):
+        return f"{type(outcome).__name__} {outcome.error.reason}"
+    return " ".join((type(outcome).__name__, *(event for _, event, _ in setbacks(outcome))))
 
 
 class AtOnce(ThreadPoolExecutor):
