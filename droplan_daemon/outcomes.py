@@ -64,7 +64,9 @@ class World:
     the configuration lets Droplets stay, so `desired` has none. `whole`: while a lease runs, what the
     kernel should hold: `desired`, and what holds before it until the lease is over (None: `desired`
     alone). `lease`: which one runs (`trial`, `pause`), and for how many seconds still. `quarantined` are
-    elements that the kernel refused; they are in neither ruleset.
+    elements that the kernel refused; they are in neither ruleset. `ended`: a lease that has run out, and is
+    cleaned up now. `panic`: since when (seconds since the epoch) everything but management is closed.
+    `digest` is the configuration's.
     """
 
     fleet: "Fleet"
@@ -82,6 +84,9 @@ class World:
     whole: "Ruleset | None" = None
     lease: "tuple[str, float] | None" = None
     quarantined: tuple[Quarantined, ...] = ()
+    ended: str = ""
+    panic: float | None = None
+    digest: str = ""
 
     @property
     def enforced(self) -> "Ruleset":
@@ -131,7 +136,9 @@ class Committed:
 
     def repairs(self, before: World | None) -> bool:
         """Whether what held in the World before had to be written again: somebody else had changed it."""
-        return before is not None and before.desired == self.world.desired and not self.moved
+        if before is None or self.moved or self.world.ended:
+            return False
+        return before.enforced == self.world.enforced
 
 
 @dataclass(frozen=True, slots=True)

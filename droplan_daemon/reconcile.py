@@ -27,10 +27,13 @@ from .diff import diff
 from .drift import look
 from .errors import HostUnknown, Refusal, Retry
 from .gate import Gate, Standing
+from .leasing import lasting, refuse_unconfirmed
 from .model.fleet import InterfaceKind
+from .model.stance import Stance
 from .outcomes import Committed, Failed, Outcome, Prospect, Refused, Restored, Unchanged, World
 from .policy.compile import managed_interface
 from .policy.effective import effective
+from .policy.lease import split
 from .policy.uses import needs_networks
 from .policy.warnings import warnings
 from .safety import Enforced, believe, examine, unread
@@ -57,7 +60,8 @@ class Cycle:
     for, chosen anew in each cycle; what others hold goes when it has been read back. `recallable`: what
     another Cycle learned says enough for this Policy. `holder` is what was read back last, and `last` the
     World that it was read back for. `follower` finds this machine's interfaces without asking anybody.
-    `probe` is what no new rules may cut us off from, `lessons` what earlier commits taught.
+    `probe` is what no new rules may cut us off from, `lessons` what earlier commits taught. `stance` tells
+    what the operator has said to hold for a while (None: nothing ever), `digest` is the configuration's.
     """
 
     policy: "Policy"
@@ -75,7 +79,10 @@ class Cycle:
     last: World | None = None
     probe: "Probe | None" = None
     lessons: Lessons = field(default_factory=Lessons)
+    stance: "Callable[[], Stance] | None" = None
+    digest: str = ""
     _ruled: "Policy | None" = None
+    _ruling: "Policy | None" = None
     _seen: "Observation | None" = None
     _kernel: asyncio.Lock = field(default_factory=asyncio.Lock)
     _since: float = 0.0
@@ -169,6 +176,7 @@ class Cycle:
         reached: bool | None = False,
     ) -> Unchanged | Committed:
         """`reached`: whether somebody out there has just answered; None: to be found out, if it matters."""
+        refuse_unconfirmed(await self._stance(), self.digest, self.last)
         async with self._at_kernel():
             prospect = await self._prospect(fleet, host, restored, answered=reached is True)
             self.admit(prospect)
@@ -184,10 +192,14 @@ class Cycle:
             self.gate.review(self.policy, prospect.world, Standing(ruleset, host, self.previous))
 
     async def _repaired(self) -> Unchanged | Committed:
+        world, stance = self._known(), await self._stance()
+        if stance.panic == (world.panic is None):
+            return await self._enforced(world.fleet, world.host, world.restored)
         async with self._at_kernel():
             world, holder = self._known(), self.holder or self.backend
-            found = await asyncio.to_thread(look, holder, world.desired, self._seen)
-            prospect = Prospect(world, found, diff(found.ruleset, world.desired))
+            found = await asyncio.to_thread(look, holder, world.enforced, self._seen)
+            world = self._for_a_while(world, found, stance)
+            prospect = Prospect(world, found, diff(found.ruleset, world.enforced))
             self.backend = holder
             return await self._settled(await Committing(holder, self.kernels, self.clock).run(prospect))
 
@@ -198,6 +210,16 @@ class Cycle:
         if same and seen:
             return Unchanged(world, seen)
         return await self._enforced(world.fleet, host, world.restored)
+
+    async def _stance(self) -> Stance:
+        """What the operator has said to hold for a while. Raises StoreFailed."""
+        return await asyncio.to_thread(self.stance) if self.stance else Stance()
+
+    def _for_a_while(self, world: World, observation: "Observation", stance: Stance) -> World:
+        """The World with what goes on beside it for now."""
+        digest, script = self.digest, self.backend.script
+        found = lasting(world.desired, observation, stance, self.last, digest=digest, script=script)
+        return replace(world, whole=found.whole, lease=found.lease, ended=found.ended)
 
     def _known(self) -> World:
         if self.last is None:
@@ -213,7 +235,7 @@ class Cycle:
     async def _settled(self, outcome: Unchanged | Committed) -> Unchanged | Committed:
         """What was read back is known from now on, and who is not chosen lets go of what he holds."""
         self.previous, self.holder = outcome.world.fleet, self.backend
-        self.last, self._seen, self._ruled = outcome.world, outcome.observation, self.policy
+        self.last, self._seen, self._ruled = outcome.world, outcome.observation, self._ruling or self._ruled
         if self.kernels:
             await asyncio.to_thread(self.kernels.leave_others, again=_rebuilt(outcome))
         return outcome
@@ -234,11 +256,12 @@ class Cycle:
         if self.kernels:
             firewall = effective(self.policy, evidence.scene).firewall
             self.backend = await asyncio.to_thread(self.kernels.choose, firewall)
-        observation = await asyncio.to_thread(self.backend.observe)
-        before = self._enforced_before(observation)
+        observation, stance = await asyncio.to_thread(self.backend.observe), await self._stance()
+        policy = _panicking(effective(self.policy, evidence.scene), host) if stance.panic else self.policy
+        before, self._ruling = self._enforced_before(observation), policy
         accepted = self.keeping.accepted() if self.keeping and answered else frozenset[str]()
-        found = believe(self.policy, evidence, host, before, answered=answered, accepted=accepted)
-        mine = effective(self.policy, found.scene)
+        found = believe(policy, evidence, host, before, answered=answered, accepted=accepted)
+        mine = effective(policy, found.scene)
         chosen, cautions = self.kernels.about() if self.kernels else ("", ())
         world = World(
             found.fleet,
@@ -252,8 +275,11 @@ class Cycle:
             backend=chosen,
             doubts=found.doubts,
             absences=found.absences,
+            panic=stance.since if stance.panic else None,
+            digest=self.digest,
         )
-        return Prospect(world, observation, diff(observation.ruleset, world.desired))
+        world = self._for_a_while(world, observation, stance)
+        return Prospect(world, observation, diff(observation.ruleset, world.enforced))
 
     def _enforced_before(self, observation: "Observation") -> Enforced:
         """What was enforced last: by us, by whom we take over from, or else what the kernel holds."""
@@ -263,7 +289,13 @@ class Cycle:
         if self.keeping and self.keeping.kept:
             kept = self.keeping.kept
             return Enforced(kept.ruleset, kept.fleet, kept.host, absences=self.keeping.absences)
-        return Enforced(observation.ruleset)
+        return Enforced(split(observation.ruleset).base)
+
+
+def _panicking(policy: "Policy", host: "Host") -> "Policy":
+    from .policy.panic import in_panic  # noqa: PLC0415 - there is none on most days
+
+    return in_panic(policy, host)
 
 
 def _rebuilt(outcome: Unchanged | Committed) -> bool:

@@ -142,9 +142,12 @@ def parts(
         if meter:
             await meter.close()
 
-    keeping = Keeping(store(settings), finder, CLOCK, boot_id(), _keeper(settings, kernel, kernels))
+    files = store(settings)
+    keeping = Keeping(files, finder, CLOCK, boot_id(), _keeper(settings, kernel, kernels))
     cycle = Cycle(settings.policy, source, finder, kernel, keeping=keeping, kernels=kernels, clock=CLOCK)
     cycle.probe = _probe(settings)
+    # Only what is about this machine's kernel asks what its operator has said to hold for a while.
+    cycle.stance, cycle.digest = (files.stance if kernels else None), settings.digest
     return Parts(cycle, settings.source.interval, watch, close, settings.warnings, meter)
 
 
