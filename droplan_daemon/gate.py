@@ -74,8 +74,8 @@ def locked(world: "World", ports: str) -> Refusal:
     """Why a World that nobody could reach is refused; `ports` are the management ports, in words."""
     return Refusal(
         f"nobody could reach {ports} of this Droplet ({world.own.name}) any more, so nothing is changed: "
-        "let somebody in by an [[allow]], or say that it is meant, with `droplan once --yes-lock-me-out` "
-        "or `required = false` in [management]",
+        "add an [[allow]] for somebody; if nobody is meant to get in, use `droplan once --yes-lock-me-out` "
+        "or put `required = false` into [management]",
         reason=LOCK_OUT,
     )
 

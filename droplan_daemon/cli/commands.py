@@ -7,7 +7,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from droplan_daemon import __version__, reconcile
-from droplan_daemon.errors import ConfigInvalid, HostUnknown
+from droplan_daemon.errors import ConfigInvalid, HostUnknown, Refusal
+from droplan_daemon.gate import Gate
 from droplan_daemon.outcomes import Failed, Refused
 from droplan_daemon.workers import Workers
 
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
+    from droplan_daemon.checkpoint import StateFiles
     from droplan_daemon.daemon import Daemon, Parts
     from droplan_daemon.model.checkpoint import Checkpoint
     from droplan_daemon.model.fleet import Fleet
     from droplan_daemon.model.policy import Policy
     from droplan_daemon.outcomes import Outcome, Prospect, World
+    from droplan_daemon.reconcile import Cycle
     from droplan_daemon.settings import Settings
 
 _SOMETHING_TO_CHANGE = 3
@@ -97,7 +100,7 @@ def _daemon(settings: "Settings", build: Any, environ: dict[str, str]) -> "Daemo
 
 def once(args: "argparse.Namespace") -> int:
     """One cycle."""
-    from . import plan_view
+    from . import here, plan_view
 
     settings = wiring.settings_of(args)
     kernels = Kernels()
@@ -106,6 +109,7 @@ def once(args: "argparse.Namespace") -> int:
     for error in damaged:
         output.note(f"not used: {error}")
     parts = wiring.parts(settings, kernel, checkpoint.fleet if checkpoint else None, kernels)
+    parts.cycle.gate = Gate(args.yes_lock_me_out, here.caller())
     outcome = asyncio.run(_once(parts, checkpoint))
     if isinstance(outcome, Failed | Refused):
         raise outcome.error
@@ -127,15 +131,20 @@ async def _once(parts: "Parts", checkpoint: "Checkpoint | None") -> "Outcome":
 
 
 def plan(args: "argparse.Namespace") -> int:
-    """What `once` would change."""
-    from . import plan_view, reach_view
+    """What `once` would change. 1: it would refuse to."""
+    from . import here, management_view, plan_view, reach_view
 
-    kernels = Kernels()
-    prospect = asyncio.run(_prospect(args, kernels))
-    offline = not _about_this_machine(args)
+    kernels, offline = Kernels(), not _about_this_machine(args)
+    sessions = () if offline else here.sessions()
+    caller = None if offline else here.caller(sessions)
+    prospect, refusal = asyncio.run(_reviewed(args, kernels, Gate(args.yes_lock_me_out)))
     holder, held = kernels.elsewhere() or ("", None)
     meant = reach_view.meaning(prospect, None if offline else wiring.connections(), held)
-    plan_view.plan(prospect, meant, holder=holder, offline=offline, verbose=args.verbose, as_json=args.json)
+    access = management_view.access(prospect.world, held or prospect.observation.ruleset, sessions, caller)
+    shown = plan_view.Shown(prospect, meant, access, refusal, holder)
+    plan_view.plan(shown, offline=offline, verbose=args.verbose, as_json=args.json)
+    if refusal:
+        return 1
     return _SOMETHING_TO_CHANGE if args.exit_code and (prospect.plan or holder) else 0
 
 
@@ -159,14 +168,34 @@ def _about_this_machine(args: "argparse.Namespace") -> bool:
     return args.fleet is None and args.name is None
 
 
-async def _prospect(args: "argparse.Namespace", kernels: Kernels) -> "Prospect":
-    """Against this machine's kernel; offline or as another Droplet, against an empty one."""
-    if not _about_this_machine(args):
-        async with wiring.cycle_for(args, wiring.nothing()) as cycle:
-            return await cycle.prospect()
-    kernel = wiring.permitted_backend(wiring.settings_of(args).policy.firewall, kernels)
-    async with wiring.cycle_for(args, kernel, kernels) as cycle:
-        return await cycle.prospect()
+async def _reviewed(
+    args: "argparse.Namespace", kernels: Kernels, gate: Gate
+) -> "tuple[Prospect, Refusal | None]":
+    """What would be done, against this machine's kernel, and why it would be refused.
+
+    Offline or as another Droplet it is against a kernel that holds nothing.
+    """
+    kernel = wiring.nothing()
+    if _about_this_machine(args):
+        kernel = wiring.permitted_backend(wiring.settings_of(args).policy.firewall, kernels)
+    async with wiring.cycle_for(args, kernel, kernels if _about_this_machine(args) else None) as cycle:
+        cycle.gate = gate
+        if _about_this_machine(args):
+            await _go_on(cycle, wiring.store(wiring.settings_of(args)))
+        prospect = await cycle.prospect()
+        try:
+            cycle.admit(prospect)
+        except Refusal as error:
+            return prospect, error
+        return prospect, None
+
+
+async def _go_on(cycle: "Cycle", files: "StateFiles") -> None:
+    """Know what was kept, where that is to be had."""
+    checkpoint, _ = wiring.kept(files)
+    if checkpoint:
+        with suppress(HostUnknown):  # then nothing of it is used
+            await cycle.take(checkpoint)
 
 
 async def _world(args: "argparse.Namespace") -> "tuple[World, Policy]":
@@ -176,11 +205,21 @@ async def _world(args: "argparse.Namespace") -> "tuple[World, Policy]":
 
 
 def check(args: "argparse.Namespace") -> int:
-    """The configuration, without a network; with a fleet file, beside that fleet."""
+    """The configuration, without a network; with a fleet file, beside that fleet. 1: it locks people out."""
+    from . import entering
+
     settings = wiring.settings_of(args, need_token=args.fleet is None)
-    found = () if args.fleet is None else asyncio.run(wiring.doubts(settings.policy, args.fleet, args.name))
-    output.checked(settings, found, as_json=args.json)
-    return 0
+    policy = settings.policy
+    found: tuple[str, ...] = ()
+    if args.fleet is None:
+        told = entering.of_policy(policy)
+    else:
+        fleet, own = asyncio.run(wiring.offline(args.fleet, args.name))
+        found = wiring.doubts(policy, fleet, own)
+        told = entering.of_one(policy, fleet, own) if own else entering.of_all(policy, fleet)
+    refusal = None if args.yes_lock_me_out else told.refusal
+    output.checked(settings, found, told, refusal, as_json=args.json)
+    return 1 if refusal else 0
 
 
 def status(args: "argparse.Namespace") -> int:

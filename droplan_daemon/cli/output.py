@@ -13,12 +13,14 @@ from droplan_daemon.plaintext import cut, escape
 from droplan_daemon.policy.peers import judge
 
 if TYPE_CHECKING:
-    from droplan_daemon.errors import ConfigInvalid, DroplanError
+    from droplan_daemon.errors import ConfigInvalid, DroplanError, Refusal
     from droplan_daemon.model.addresses import Address
     from droplan_daemon.model.policy import Policy
     from droplan_daemon.outcomes import World
     from droplan_daemon.policy.peers import Judged
     from droplan_daemon.settings import Settings
+
+    from .entering import Told
 
 TABLE = "droplan"
 
@@ -63,20 +65,35 @@ def invalid(error: "ConfigInvalid", *, as_json: bool) -> None:
         print(describe(error.path, error.problems), file=sys.stderr)
 
 
-def checked(settings: "Settings", doubts: tuple[str, ...], *, as_json: bool) -> None:
-    """A configuration that one can run with, and what is odd about it; `doubts` are about the fleet."""
+def checked(
+    settings: "Settings", doubts: tuple[str, ...], told: "Told", refusal: "Refusal | None", *, as_json: bool
+) -> None:
+    """A configuration that one can run with, and what is odd about it; `doubts` are about the fleet.
+
+    `told` is who gets in to manage Droplets; `refusal`: why one would not run with it after all.
+    """
     from droplan_daemon.settings import describe
     from droplan_daemon.settings.render import plain
 
     if as_json:
         found = plain(str(settings.path), settings.warnings)
-        document({"ok": True, "warnings": found, "fleet_warnings": list(doubts)})
+        also = {"fleet_warnings": list(doubts), "management": told.plain}
+        document({**judged(refusal), "warnings": found, **also})
         return
     if settings.warnings:
         print(describe(settings.path, settings.warnings, label="warning: "))
     for text in doubts:
         print(f"warning: {escape(text)}")
-    print(f"{escape(str(settings.path))}: {_judged_settings(settings)}")
+    for line in told.lines:
+        print(line)
+    if refusal:
+        failed(refusal, as_json=False)
+    print(f"{escape(str(settings.path))}: {_judged_settings(settings, refused=bool(refusal))}")
+
+
+def judged(refusal: "Refusal | None") -> dict[str, Any]:
+    """How a document begins whose subject may be refused."""
+    return {"ok": False, "reason": refusal.reason, "message": str(refusal)} if refusal else {"ok": True}
 
 
 def warn(world: "World") -> None:
@@ -142,15 +159,16 @@ def _judged(judged: "Judged") -> dict[str, Any]:
     }
 
 
-def _judged_settings(settings: "Settings") -> str:
-    """A good configuration in a few words."""
+def _judged_settings(settings: "Settings", *, refused: bool) -> str:
+    """A configuration in a few words."""
     policy = settings.policy
     managed = [k.value for k in InterfaceKind if policy.on(k).managed]
     tag = f", tag {policy.peers.tag}" if policy.peers.tag else ""
     some = ((policy.allows, "rule"), (policy.overrides, "override"))
     rules = "".join(f", {count(len(found), noun)}" for found, noun in some if found)
+    verdict = "refused" if refused else "good"
     return (
-        f"good; mode {policy.mode.value}, peers of scope {policy.peers.scope.value}{tag}, "
+        f"{verdict}; mode {policy.mode.value}, peers of scope {policy.peers.scope.value}{tag}, "
         f"managing {' and '.join(managed) or 'no interface'}{rules}"
     )
 

@@ -73,6 +73,8 @@ def tree(argv: "Sequence[str]") -> argparse.ArgumentParser:
     _add_asked(found, argv, "doctor", "what on this machine works against droplan, and what to do about it")
     for wordy in (once, plan):
         wordy.add_argument("--verbose", action="store_true", help="every change, to the rules too")
+    for insisting in (once, check, plan):
+        insisting.add_argument("--yes-lock-me-out", action="store_true", help=_INSISTING)
     for offline in (check, plan, show, peers, explain):
         offline.add_argument("--fleet", type=Path, metavar="FILE", help="the fleet, instead of the API's")
         offline.add_argument("--as", dest="name", metavar="NAME", help="name or id of the Droplet to be")
@@ -111,6 +113,7 @@ def _add_asked(found: Any, argv: "Sequence[str]", name: str, words: str) -> argp
     return parser
 
 
+_INSISTING = "a policy that leaves nobody a way in is meant: it is not refused"
 _RUN = """\
 Polls, writes what differs, tells systemd. SIGHUP reads the configuration anew,
 SIGTERM ends the daemon and leaves the rules standing.
@@ -120,6 +123,9 @@ examples:
   sudo DO_KEY=... droplan run
 """
 _ONCE = """\
+Nothing is changed where nobody could log in any more (by SSH, or `[management]
+ports`), or where the SSH connection that this is typed in would be cut.
+
 examples:
   sudo DO_KEY=... droplan once
   sudo droplan once --config droplan.toml --json
@@ -128,7 +134,8 @@ json: ok, droplet, peers, changes (kind, text, set, elements), warnings
 """
 _PLAN = f"""\
 Who gains or loses which ports on this Droplet, which of the connections that are
-open now would be cut, and what the kernel gets.
+open now would be cut, who may still log in, and what the kernel gets. A policy
+that leaves nobody a way in is refused, as `once` does, with 1.
 Needs root or CAP_NET_ADMIN to read what the kernel holds.
 {_OFFLINE}
 examples:
@@ -137,7 +144,8 @@ examples:
   droplan plan --config droplan.toml --fleet fleet.json --as web-1
 
 json: ok, droplet, peers, backend, changes (kind, text, set, elements), warnings,
-  judged, released, reach (interface, direction, who, gained, lost), cuts, moves_from
+  judged, released, reach (interface, direction, who, gained, lost), cuts, moves_from,
+  management (ports, required, closed, ways, cuts, own_cut)
 """
 _SHOW = f"""\
 {_OFFLINE.lstrip()}
@@ -154,12 +162,16 @@ With --fleet FILE (what GET /v2/droplets answers) it also says what of the polic
 fits nobody of that fleet: a tag that no Droplet has, a rule that nobody enforces.
 It needs no token then. --as NAME looks from one Droplet. Warnings do not fail.
 
+It says who may reach port 22 (or `[management] ports`) of whom. A policy by which
+nobody reaches some Droplet is refused, with 1, unless that is said to be meant.
+
 examples:
   droplan check
   droplan check --config droplan.toml --fleet fleet.json
   droplan check --config droplan.toml --json
 
-json: ok, warnings, problems (file, key, line, column, message, hint), fleet_warnings
+json: ok, warnings, problems (file, key, line, column, message, hint), fleet_warnings,
+  management (ports, required, closed, doors or groups or ways)
 """
 _STATUS = """\
 Exits with 1 when no daemon runs, or when it is in trouble.

@@ -4,6 +4,7 @@ Law: addresses come first, each with the name of its Droplet; the rest is a numb
 somebody wants to see all of it. Prints, and decides nothing.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from droplan_daemon.model.addresses import format_element
@@ -14,18 +15,20 @@ from droplan_daemon.outcomes import Committed
 from droplan_daemon.plaintext import cut, escape
 from droplan_daemon.report import verb
 
-from . import reach_view
-from .output import count, document, warn
+from . import management_view, reach_view
+from .output import count, document, failed, judged, warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from droplan_daemon.errors import Refusal
     from droplan_daemon.model.addresses import Address
     from droplan_daemon.model.plan import Change
     from droplan_daemon.model.policy import Policy
     from droplan_daemon.outcomes import Prospect, World
     from droplan_daemon.report import Good
 
+    from .management_view import Access
     from .reach_view import Meaning
 
     Changes = tuple[Change, ...]
@@ -38,22 +41,33 @@ _MOST = 40
 _LONGEST_NAME = 32
 
 
-def plan(
-    prospect: "Prospect", meant: "Meaning", *, holder: str, offline: bool, verbose: bool, as_json: bool
-) -> None:
-    """What `once` would do: what it means for people, then what the kernel gets.
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What is shown of a Prospect: what it means, for those who log in too, and why it would be refused.
 
     `holder` is what else holds rules of ours (empty: nothing does).
     """
-    world, changes = prospect.world, prospect.plan.changes
+
+    prospect: "Prospect"
+    meant: "Meaning"
+    access: "Access"
+    refusal: "Refusal | None" = None
+    holder: str = ""
+
+
+def plan(shown: Shown, *, offline: bool, verbose: bool, as_json: bool) -> None:
+    """What `once` would do: what it means for people, then what the kernel gets."""
+    world, changes, holder = shown.prospect.world, shown.prospect.plan.changes, shown.holder
     if as_json:
-        document({**_as_json(world, changes), **reach_view.plain(meant), "moves_from": holder or None})
+        document(_whole(shown))
         return
     warn(world)
     if offline:
         print(f"on a kernel that holds nothing yet, {escape(world.own.name)} would get:")
-    told = list(reach_view.lines(meant))
+    told = list(reach_view.lines(shown.meant))
     for line in told or (["nobody gains or loses anything"] if holder else []):
+        print(line)
+    for line in management_view.lines(shown.access):
         print(line)
     if verbose or any(isinstance(change, AddElements | RemoveElements) for change in changes):
         print("in the kernel:")
@@ -63,6 +77,18 @@ def plan(
     if holder:
         print(f"{holder} holds droplan's rules now; they go when the new ones have been read back")
     print(f"to do: {summary(changes, verbose=verbose)}" if changes else f"nothing to change: {_state(world)}")
+    if shown.refusal:
+        failed(shown.refusal, as_json=False)
+
+
+def _whole(shown: Shown) -> dict[str, Any]:
+    return {
+        **_as_json(shown.prospect.world, shown.prospect.plan.changes),
+        **judged(shown.refusal),
+        **reach_view.plain(shown.meant),
+        "management": management_view.plain(shown.access),
+        "moves_from": shown.holder or None,
+    }
 
 
 def outcome(found: "Good", policy: "Policy", *, verbose: bool, as_json: bool) -> None:

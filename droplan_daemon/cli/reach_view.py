@@ -74,7 +74,7 @@ def meaning(
     `held` is what is enforced in another form, or by another Backend, until this one stands.
     """
     observed, desired = held or prospect.observation.ruleset, prospect.world.desired
-    before, after = reach(_enforced(observed)), reach(_enforced(desired))
+    before, after = reach(as_enforced(observed)), reach(as_enforced(desired))
     judged, released = after.keys() - before.keys(), before.keys() - after.keys()
     compared = {spot: _worth_telling(grants, after.get(spot, ())) for spot, grants in before.items()}
     compared |= dict.fromkeys(judged, ())
@@ -84,7 +84,7 @@ def meaning(
     return Meaning(_sorted(judged), _sorted(released), turns, found, silence, _mode(observed, desired))
 
 
-def _enforced(one: "Ruleset | None") -> "Ruleset | None":
+def as_enforced(one: "Ruleset | None") -> "Ruleset | None":
     """A Ruleset in which what is only counted in audit is dropped."""
     if one is None:
         return None
@@ -99,9 +99,9 @@ def _dropping(rule: "Rule") -> "Rule":
 
 
 def _mode(observed: "Ruleset | None", desired: "Ruleset") -> str:
-    if _enforced(desired) != desired:
+    if as_enforced(desired) != desired:
         return "mode audit: nothing is dropped; enforced, it would be so:"
-    if observed is not None and _enforced(observed) != observed:
+    if observed is not None and as_enforced(observed) != observed:
         return "! audit ends: what no rule allows is dropped from now on"
     return ""
 
@@ -163,7 +163,7 @@ class _Names:
         if sum(last - first + 1 for first, last in others) > (whole[1] + 1) // 2:
             return ["anybody"]
         names = [name for span in where for name in _within(known, span)]
-        return [*names, *(_text(span, family) for span in others)]
+        return [*names, *(span_text(span, family) for span in others)]
 
 
 def _within(known: "list[tuple[int, str]]", span: tuple[int, int]) -> "Iterator[str]":
@@ -171,7 +171,8 @@ def _within(known: "list[tuple[int, str]]", span: tuple[int, int]) -> "Iterator[
     return (name for _, name in known[start:end])
 
 
-def _text(span: tuple[int, int], family: Family) -> str:
+def span_text(span: tuple[int, int], family: Family) -> str:
+    """Addresses of a family, from the first to the last, as an address, a prefix or a range."""
     first, last = (number.to_bytes(family.width, "big") for number in span)
     return format_element(first if first == last else first + last, family)
 

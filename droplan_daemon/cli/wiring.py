@@ -273,13 +273,19 @@ class Given:
         return Host(own.id, "eth1" if own.private else None, "eth0" if own.public else None)
 
 
-async def doubts(policy: "Policy", path: "Path", name: str | None) -> tuple[str, ...]:
-    """What of the Policy fits nobody of the fleet in this file, seen from one Droplet or from all."""
+async def offline(path: "Path", name: str | None) -> "tuple[Fleet, Droplet | None]":
+    """The fleet in this file, and the Droplet of it that was named."""
     fleet = await FileSource(path.absolute(), now=CLOCK.now).gather()
     if name is None:
-        return everywhere(policy, fleet)
+        return fleet, None
     host = await Given(name).locate(fleet)
-    own = next(droplet for droplet in fleet.droplets if droplet.id == host.droplet_id)
+    return fleet, fleet.droplet(host.droplet_id)
+
+
+def doubts(policy: "Policy", fleet: "Fleet", own: "Droplet | None") -> tuple[str, ...]:
+    """What of the Policy fits nobody of the Fleet, seen from one Droplet or from all."""
+    if own is None:
+        return everywhere(policy, fleet)
     return warnings(policy, scene(fleet, own, peer_droplets(policy.peers, fleet, own)))
 
 
