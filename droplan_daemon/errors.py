@@ -42,7 +42,9 @@ class Retry(DroplanError):
 
 
 class SourceUnavailable(Retry):
-    """The Source gave no answer. `status` and `page` where there were some."""
+    """The Source gave no answer. `status` and `page` where there were some; `via` is `api` or `source`."""
+
+    via: str = "source"
 
     def __init__(
         self, message: str, *, reason: str, status: int | None = None, page: int | None = None
@@ -72,7 +74,13 @@ class SourceDenied(Retry):
 
 
 class SourceDoubtful(Retry):
-    """A complete-looking answer that does not add up; it never takes a peer away."""
+    """A complete-looking answer that does not add up; it never takes a peer away.
+
+    `relist` is how often it was read again in vain, where that was worth trying.
+    """
+
+    via: str = "source"
+    relist: int | None = None
 
     def __init__(self, message: str, *, reason: str, page: int | None = None) -> None:
         super().__init__(message)
@@ -151,8 +159,11 @@ class ExportFailed(Retry):
 class Refusal(DroplanError):
     """The Plan is not carried out: `reason` is a token (`self_missing`, `tags_hidden`).
 
-    `accept` is the word by which the operator can have it carried out all the same; empty: none.
+    `accept` is the word by which the operator can have it carried out all the same; empty: none. `via`
+    is whose answer it is that does not carry it (`api`, `source`); empty: no answer's fault.
     """
+
+    via: str = ""
 
     def __init__(self, message: str, *, reason: str, accept: str = "") -> None:
         super().__init__(message)

@@ -56,6 +56,7 @@ class Herald:
         self._ready = False
         self._was_ready = False
         self._troubles: frozenset[str] = frozenset()
+        self._remarked: frozenset[str] = frozenset()
         self._meter: Meter | None = None
         self._untold: list[tuple[str, ExportFailed]] = []
 
@@ -161,6 +162,7 @@ class Herald:
         if isinstance(outcome, Committed) and not world.restored:
             self._say(report.changes(before, outcome))
         self._unsaved(outcome)
+        self._remarks(tuple(report.remarks(world)))
         if not self._ready:
             self._ready = True
             self._notifier.ready(self._line(budget))
@@ -174,8 +176,17 @@ class Herald:
         for level, event, fields in now:
             self._enter(level, event, fields)
 
+    def _remarks(self, now: "tuple[report.Event, ...]") -> None:
+        """What is odd about a good answer lasts until an answer comes of which it is not true."""
+        names = frozenset(event for _, event, _ in now)
+        self._relief(self._remarked - names)
+        self._remarked = names
+        for level, event, fields in now:
+            self._enter(level, event, fields)
+
     def _trouble(self, error: "DroplanError", age: float | None) -> None:
-        level, event, fields = report.trouble(error, age)
+        world = self._standing.world
+        level, event, fields = report.trouble(error, age, len(world.peers) if world else None)
         self._troubles |= {event}
         self._enter(level, event, fields)
 

@@ -247,7 +247,11 @@ class Cycle:
     async def _asked(self, then: "Callable[[Fleet, Host], Awaitable[T]]") -> "T":
         """What is made of the answer to who is there."""
         fleet = await self.source.gather()
-        return await then(fleet, await self.finder.locate(fleet))
+        try:
+            return await then(fleet, await self.finder.locate(fleet))
+        except Refusal as error:
+            error.via = fleet.via
+            raise
 
     async def _prospect(
         self, fleet: "Fleet", host: "Host", restored: Restored | None = None, *, answered: bool = True

@@ -50,8 +50,8 @@ Good = Unchanged | Committed
 _EVENTS: tuple[tuple[type[DroplanError], str], ...] = (
     (RateLimited, "api.ratelimited"),
     (SourceDenied, "api.auth.failed"),
-    (SourceUnavailable, "source.fetch.failed"),
-    (SourceDoubtful, "source.snapshot.rejected"),
+    (SourceUnavailable, "fetch.failed"),
+    (SourceDoubtful, "snapshot.rejected"),
     (HostUnknown, "host.unknown"),
     (CommitConflict, "commit.conflict"),
     (CommitRejected, "commit.rejected"),
@@ -151,7 +151,7 @@ def restored(world: World) -> Event:
     known = found.age if found else None
     stale = bool(found and found.stale)
     fields: dict[str, Any] = {"peers": len(world.peers), "droplets": len(world.fleet.droplets)}
-    fields |= {"age_s": "unknown" if known is None else round(known), "stale": int(stale)}
+    fields |= {"age": "unknown" if known is None else round(known), "stale": int(stale)}
     return "warning" if stale else "info", "boot.restored", fields
 
 
@@ -204,23 +204,55 @@ def changes(before: World | None, outcome: Committed) -> Event:
     return "debug", "ruleset.committed", {"changes": count, "plan": str(outcome.plan)}
 
 
-def trouble(error: DroplanError, age: float | None) -> Event:
-    """An error as an event: the name says what failed, the fields why and what still holds."""
+def remarks(world: World) -> "Iterator[Event]":
+    """What was odd about an answer that counts all the same, each with a few words as its message."""
+    fleet, host = world.fleet, world.host
+    if fleet.skipped:
+        first, words = fleet.skipped[0], "of the answer cannot be read, and nobody leaves for that"
+        fields = {"id": first.id, "reason": first.reason, "entries": len(fleet.skipped)}
+        count = _count(len(fleet.skipped), "entry", "entries")
+        yield "warning", f"{fleet.via}.peer.skipped", {**fields, "message": f"{count} {words}"}
+    if fleet.relisted:
+        message = "the list contradicted itself and was read again"
+        yield "info", f"{fleet.via}.snapshot.unstable", {"relist": fleet.relisted, "message": message}
+    # With a file nobody has said that this machine is one that has metadata.
+    if host.silent and fleet.via == "api":
+        using = "cache" if host.learned == "state" else host.learned
+        message = "the metadata service does not answer"
+        yield "warning", "metadata.failed", {"reason": host.silent, "using": using, "message": message}
+
+
+def trouble(error: DroplanError, age: float | None, peers: int | None = None) -> Event:
+    """An error as an event: the name says what failed, the fields why and what still holds.
+
+    `age` is that of the last good answer in seconds, `peers` how many are still let in.
+    """
     fields: dict[str, Any] = {"reason": error.reason, "message": str(error)}
-    for name in ("status", "page", "scope", "errno", "wait"):
+    for name in ("status", "page", "scope", "errno", "wait", "relist"):
         if getattr(error, name, None) is not None:
             fields[name] = getattr(error, name)
     if "errno" in fields:
         fields["errno"] = errorcode.get(fields["errno"], fields["errno"])  # a subsystem may have its own
     if age is not None:
-        fields["rules_age_s"] = round(age)
+        fields |= {"kept_peers": peers, "age": round(age)}
     return _level(error), _name(error), fields
 
 
+_UNBELIEVED = frozenset({"self_missing", "tags_hidden", "vpcs_hidden"})
+"""Refusals of an answer as a whole, whatever the Policy asks for."""
+
+
 def _name(error: DroplanError) -> str:
+    """The event; what an answer is to blame for begins with whose answer it was."""
     if isinstance(error, SourceDenied) and error.scope:
         return "api.auth.forbidden"
-    return next(event for kind, event in _EVENTS if isinstance(error, kind))
+    if isinstance(error, HostUnknown) and error.reason == "metadata_rejected":
+        return "metadata.rejected"
+    if isinstance(error, Refusal) and error.via and error.reason in _UNBELIEVED:
+        return f"{error.via}.snapshot.rejected"
+    name = next(event for kind, event in _EVENTS if isinstance(error, kind))
+    prefix = f"{error.via}." if isinstance(error, SourceUnavailable | SourceDoubtful) else ""
+    return name if isinstance(error, RateLimited) else prefix + name
 
 
 def _level(error: DroplanError) -> str:
@@ -248,6 +280,8 @@ def _headline(standing: Standing, budget: "Budget | None", now: float) -> "Itera
         yield f"now failing: {str(standing.outcome.error).rstrip('.')}"
     elif standing.outcome and standing.outcome.unsaved:
         yield f"not saved: {standing.outcome.unsaved[0].error}"
+    if world:
+        yield from (fields["message"] for _, _, fields in remarks(world))
     if standing.config_error:
         yield f"new configuration refused: {standing.config_error}"
     if budget:
@@ -277,8 +311,8 @@ def _scope(policy: "Policy", world: World) -> str:
     return f"{scope}, tag {policy.peers.tag}" if policy.peers.tag else scope
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def _count(number: int, noun: str, several: str = "") -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {several or noun + 's'}"
 
 
 def span(seconds: float) -> str:
@@ -317,6 +351,7 @@ def as_dict(standing: Standing, budget: "Budget | None", now: float) -> dict[str
         "next_poll_at": standing.next_at or None,
         "budget": _budget(budget),
         "denied": dict(standing.denied),
+        "remarks": [{"event": name, **fields} for _, name, fields in remarks(world)] if world else [],
         "warnings": list(world.warnings) if world else [],
         "world": _world(world) if world else None,
     }

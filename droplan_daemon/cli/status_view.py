@@ -117,6 +117,8 @@ def _status_rows(told: dict[str, Any], now: float) -> "Iterator[tuple[str, str]]
         yield "not saved", one["message"]
     for one in told.get("untold") or ():
         yield "metrics", one["message"]
+    for one in told.get("remarks") or ():
+        yield "remark", one["message"]
     if told.get("config_error"):
         yield "refused", f"the new configuration: {told['config_error']}"
     for name, packets in (told.get("denied") or {}).items():

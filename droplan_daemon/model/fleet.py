@@ -77,7 +77,8 @@ class Fleet:
     """One complete snapshot: Droplets by ascending id, VPCs, active peerings, origin.
 
     `taken` is seconds since the epoch when the answer was complete. `skipped` names entries
-    that were left out because they were malformed; a Source lets only a few pass.
+    that were left out because they were malformed; a Source lets only a few pass. `relisted` is how
+    often a list had to be read again because it contradicted itself.
     """
 
     droplets: tuple[Droplet, ...]
@@ -86,6 +87,12 @@ class Fleet:
     source: str = ""
     taken: float = 0.0
     skipped: tuple[Skipped, ...] = field(default=())
+    relisted: int = field(default=0, compare=False)
+
+    @property
+    def via(self) -> str:
+        """What the names of events about it begin with: `api`, or `source` for all other origins."""
+        return "api" if self.source.startswith("http") else "source"
 
     def droplet(self, droplet_id: int) -> Droplet | None:
         """The Droplet with this id, or None."""

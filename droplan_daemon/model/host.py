@@ -36,8 +36,9 @@ class Host:
     """Which Droplet we are, and which interface is which (None: there is none of that kind).
 
     `learned` says how we know: `metadata`, `addresses` (matched against the Fleet), `state`
-    (remembered from an earlier start) or `given` (named on the command line). `lost` is of the
-    moment, and no part of who we are.
+    (remembered from an earlier start) or `given` (named on the command line). `lost`, and `silent`
+    (why the metadata service gave no answer; empty: it did, or was not asked), are of the moment, and
+    no part of who we are.
     """
 
     droplet_id: int
@@ -45,6 +46,7 @@ class Host:
     public: str | None = None
     learned: str = "given"
     lost: tuple[Lost, ...] = field(default=(), compare=False)
+    silent: str = field(default="", compare=False)
 
     def interface(self, kind: InterfaceKind) -> str | None:
         """The name of the interface of this kind."""

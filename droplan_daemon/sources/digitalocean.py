@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from droplan_daemon.errors import SourceDenied, SourceDoubtful
+from droplan_daemon.errors import SourceDenied, SourceDoubtful, SourceUnavailable
 from droplan_daemon.model.fleet import Droplet, Fleet
 
 from .concurrency import together
@@ -106,7 +106,7 @@ class DigitalOcean:
             ca_file=ca_file,
             renewal=renewal,
         )
-        self._spent = 0
+        self._spent = self._relisted = 0
         # Who was there in the last complete Fleet, by listing; see law 3.
         self._known: dict[_Question[Any], frozenset[Key]] = _keys(known) if known else {}
         self._before: tuple[Droplet, ...] = known.droplets if known else ()
@@ -119,9 +119,12 @@ class DigitalOcean:
 
     async def gather(self) -> Fleet:
         """One complete Fleet. Raises SourceUnavailable, SourceDenied, SourceDoubtful."""
-        before = self._endpoint.sent
+        before, self._relisted = self._endpoint.sent, 0
         try:
             return await self._endpoint.within(self._deadline, self._gathered())
+        except (SourceUnavailable, SourceDoubtful) as error:
+            error.via = "api"
+            raise
         finally:
             self._spent = self._endpoint.sent - before
 
@@ -143,6 +146,7 @@ class DigitalOcean:
             source=self._url,
             taken=self._now(),
             skipped=tuple(entry for listing in listings.values() for entry in listing.skipped),
+            relisted=self._relisted,
         )
         self._known = {question: listing.keys for question, listing in listings.items()}
         self._before = fleet.droplets
@@ -155,13 +159,14 @@ class DigitalOcean:
         doubt = SourceDoubtful(
             f"The list of {question.name} is a different one each time it is read.", reason="unstable"
         )
-        for _ in range(READINGS):
+        for again in range(READINGS):
             try:
                 listing = assemble(await self._reading(question, shared), question.name)
             except SourceDoubtful as error:
                 if error.reason not in _WORTH_ANOTHER_READING:
                     raise
-                doubt = error
+                doubt, doubt.relist = error, again
+                self._relisted += 1
                 continue
             vanished = listing.vanished(known)
             if vanished <= gone:

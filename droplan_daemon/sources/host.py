@@ -48,6 +48,7 @@ class DropletFinder:
         self._links = links
         self._remembered = remembered
         self._told: Identity | None = None
+        self._silent = ""
 
     async def locate(self, fleet: "Fleet") -> Host:
         """The Host. Raises HostUnknown."""
@@ -57,15 +58,16 @@ class DropletFinder:
             host = _with_lost(lambda needed: by_identity(identity, links, needed))
         else:
             host = self._without_metadata(fleet, links)
-        self._remembered = host
+        self._remembered = host = replace(host, silent=self._silent)
         return host
 
     async def follow(self, fleet: "Fleet") -> Host:
         """The Host on the links that there are now, by what the metadata said last. Raises HostUnknown."""
         links, told = await asyncio.to_thread(self._links), self._told
         if told is None:
-            return self._without_metadata(fleet, links)
-        return _with_lost(lambda needed: by_identity(told, links, needed))
+            return replace(self._without_metadata(fleet, links), silent=self._silent)
+        host = _with_lost(lambda needed: by_identity(told, links, needed))
+        return replace(host, silent=self._silent)
 
     def macs(self) -> dict[str, str]:
         """The MAC of each link by name. Blocking. Raises HostUnknown."""
@@ -90,7 +92,7 @@ class DropletFinder:
             found = _with_lost(lambda needed: by_identity(identity, links, needed))
             host = _completed(found, checkpoint.host)
         self._remembered = host
-        return replace(host, learned="metadata" if identity else "state")
+        return replace(host, learned="metadata" if identity else "state", silent=self._silent)
 
     async def aclose(self) -> None:
         """Close the connection to the metadata service."""
@@ -100,8 +102,10 @@ class DropletFinder:
     async def _identity(self) -> "Identity | None":
         try:
             self._told = await self._metadata.identity() if self._metadata else None
-        except SourceUnavailable:
+        except SourceUnavailable as error:
+            self._silent = error.reason
             return None
+        self._silent = ""
         return self._told
 
     def _without_metadata(self, fleet: "Fleet", links: "Sequence[Link]") -> Host:

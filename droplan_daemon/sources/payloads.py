@@ -1,7 +1,7 @@
 """Foreign JSON as values: bytes of one page in, `Page` out.
 
 Laws:
-1. Whatever the bytes are, the result is a Page or SourceDoubtful(reason="bad_body").
+1. Whatever the bytes are, the result is a Page or SourceDoubtful(reason="bad_json" or "bad_body").
 2. One odd entry is named in `skipped` and costs nobody else; it never fails its page.
 3. Only what a policy can ask about is kept, no pydantic model outlives its page, and equal
    texts of one poll and equal Droplets of two are one object (`Shared`).
@@ -213,7 +213,7 @@ class Page(Generic[T]):
 
 
 def read_page(body: bytes, kind: Kind[T], shared: Shared) -> Page[T]:
-    """One page of a listing. Raises SourceDoubtful(reason="bad_body")."""
+    """One page of a listing. Raises SourceDoubtful: `bad_json`, or `bad_body` for the wrong shape."""
     shape, skipped, keys = _shaped(body, kind)
     items: list[T] = []
     for entry in shape.entries:
@@ -253,7 +253,8 @@ def _entry_errors(error: ValidationError, kind: Kind[Any]) -> dict[int, str]:
                 reasons.setdefault(index, f"{'.'.join(map(str, inner)) or 'entry'}: {mistake['type']}")
             case where:
                 place = ".".join(map(str, where)) or "the whole"
-                raise _bad(f"has the wrong shape at {place} ({mistake['type']})") from None
+                reason = "bad_json" if mistake["type"] == "json_invalid" else "bad_body"
+                raise _bad(f"has the wrong shape at {place} ({mistake['type']})", reason) from None
     return reasons
 
 
@@ -306,9 +307,9 @@ def strict_json(body: bytes) -> Any:
     try:
         return json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
     except RecursionError:
-        raise _bad("is nested too deeply") from None
+        raise _bad("is nested too deeply", "bad_json") from None
     except ValueError as error:
-        raise _bad(f"is not proper JSON ({_where(error)})") from error
+        raise _bad(f"is not proper JSON ({_where(error)})", "bad_json") from error
 
 
 def _where(error: ValueError) -> str:
@@ -328,5 +329,5 @@ def _no_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _bad(what: str) -> SourceDoubtful:
-    return SourceDoubtful(f"The listing {what}; nothing of it was used.", reason="bad_body")
+def _bad(what: str, reason: str = "bad_body") -> SourceDoubtful:
+    return SourceDoubtful(f"The listing {what}; nothing of it was used.", reason=reason)

@@ -164,7 +164,7 @@ def test_status_of_a_daemon_in_trouble(machine: "Machine") -> None:
     running = machine.start()
     running.ready()
     machine.cloud.faults.add(Fault(Status(502)))
-    running.logs("source.fetch.failed")
+    running.logs("api.fetch.failed")
     done = machine.droplan("status")
     rows = dict(line.split(":", 1) for line in done.stdout.splitlines())
     assert (1, "The API at 127.0.0.1 answered 502.") == (done.returncode, rows["trouble"].strip())

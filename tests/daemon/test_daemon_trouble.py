@@ -28,7 +28,7 @@ OTHER = "dop_v1_" + "0badf00d" * 8
 
 @pytest.mark.parametrize(
     ("effect", "event"),
-    [(Status(500), "source.fetch.failed"), (garbage(), "source.snapshot.rejected")],
+    [(Status(500), "api.fetch.failed"), (garbage(), "api.snapshot.rejected")],
     ids=["500", "garbage"],
 )
 def test_an_api_in_trouble_takes_nobody_away(machine: "Machine", effect: "Effect", event: str) -> None:
@@ -59,7 +59,7 @@ def test_a_silent_api_starves_no_watchdog(machine: "Machine") -> None:
     machine.cloud.faults.add(Fault(Deliver(BlackHole())))
     machine.polled()
     running.fed(times=4)
-    assert [] == running.lines("source.fetch.failed")  # nor has the poll ended meanwhile
+    assert [] == running.lines("api.fetch.failed")  # nor has the poll ended meanwhile
     assert (generation, machine.addresses(*PEERS)) == (machine.generation, machine.peers)
 
 
@@ -242,7 +242,7 @@ def test_the_token_is_nowhere(machine: "Machine") -> None:
     machine.cloud.faults.add(
         Fault(Status(302, headers={"location": f"https://example.org/{CANARY}"}), times=1)
     )
-    running.logs("source.snapshot.rejected")
+    running.logs("api.snapshot.rejected")
     machine.config.write_text(
         machine.config.read_text() + f'\n[peers]\ntag = "{CANARY}"\n{CANARY} = "{CANARY}"\n'
     )

@@ -60,7 +60,7 @@ SECTION = Section(
             "E9",
             fault="State of thirty days ago at boot",
             happens="Enforced, marked as stale, replaced by the first good poll.",
-            shows="`boot.restored age_s=2592000 stale=1`",
+            shows="`boot.restored age=2592000 stale=1`",
             pending=True,
         ),
     ),

@@ -62,7 +62,7 @@ def test_a_daemon_tells_its_numbers_both_ways(machine: Machine) -> None:
     machine.cloud.faults.add(Fault(Status(503)))
     failed = 'droplan_polls_total{outcome="failed"}'
     until(lambda: _value(path.read_text(), failed) >= 1)
-    assert 1 == _value(path.read_text(), 'droplan_conditions{name="source.fetch.failed"}')
+    assert 1 == _value(path.read_text(), 'droplan_conditions{name="api.fetch.failed"}')
     machine.cloud.faults.clear()
     machine.write(BOTH.format(path) + '\n[peers]\ntag = "web"')
     running.process.send_signal(signal.SIGHUP)

@@ -164,24 +164,13 @@ def test_an_entry_that_is_no_object_is_skipped(entry: object) -> None:
 
 
 DEEP = 100_000
-BAD_BODIES = {
+NO_JSON = {
     "nothing": b"",
-    "null": b"null",
-    "a list": b"[]",
-    "text": b'"droplets"',
     "html": b"<!DOCTYPE html><html></html>",
     "half a page": body(droplet(1))[:-40],
-    "no droplets": b'{"meta": {"total": 0}}',
-    "droplets no list": b'{"droplets": {}, "meta": {"total": 0}}',
-    "droplets null": b'{"droplets": null, "meta": {"total": 0}}',
-    "negative total": b'{"droplets": [], "meta": {"total": -1}}',
-    "total true": b'{"droplets": [], "meta": {"total": true}}',
-    "total text": b'{"droplets": [], "meta": {"total": "0"}}',
-    "meta a list": b'{"droplets": [], "meta": []}',
-    "links text": b'{"droplets": [], "meta": {"total": 0}, "links": "no"}',
-    "next no text": b'{"droplets": [], "links": {"pages": {"next": 7}}}',
     "not utf-8": b'{"droplets": [], "x": "\xff"}',
     "utf-16": body().decode().encode("utf-16"),
+    "escaped second list": b'{"droplets": [], "dropl\\u0065ts": []}',
     "nul": b"\0" * 64,
     "nul in text": b'{"droplets": [], "x": "\0"}',
     "deep lists": b"[" * DEEP,
@@ -194,19 +183,37 @@ BAD_BODIES = {
     "two lists": b'{"droplets": [], "droplets": [], "meta": {"total": 0}}',
     "two totals": b'{"droplets": [], "meta": {"total": 5, "total": 0}}',
     "two metas": b'{"droplets": [], "meta": {"total": 5}, "meta": {"total": 0}}',
-    "escaped second list": b'{"droplets": [], "dropl\\u0065ts": []}',
     "lone surrogate": b'{"droplets": [], "x": "\\ud800"}',
     "two documents": body() + body(),
     "trailing comma": b'{"droplets": [],}',
 }
+NO_LISTING = {
+    "null": b"null",
+    "a list": b"[]",
+    "text": b'"droplets"',
+    "no droplets": b'{"meta": {"total": 0}}',
+    "droplets no list": b'{"droplets": {}, "meta": {"total": 0}}',
+    "droplets null": b'{"droplets": null, "meta": {"total": 0}}',
+    "negative total": b'{"droplets": [], "meta": {"total": -1}}',
+    "total true": b'{"droplets": [], "meta": {"total": true}}',
+    "total text": b'{"droplets": [], "meta": {"total": "0"}}',
+    "meta a list": b'{"droplets": [], "meta": []}',
+    "links text": b'{"droplets": [], "meta": {"total": 0}, "links": "no"}',
+    "next no text": b'{"droplets": [], "links": {"pages": {"next": 7}}}',
+}
 
 
-@pytest.mark.parametrize("name", BAD_BODIES)
-def test_a_body_that_is_no_listing_is_doubtful_as_a_whole(name: str) -> None:
-    """Nothing of it is used, the reason is `bad_body`, and the sentence holds none of it."""
+@pytest.mark.fault("A13", "A15")
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [("bad_json", text) for text in NO_JSON.values()] + [("bad_body", text) for text in NO_LISTING.values()],
+    ids=[*NO_JSON, *NO_LISTING],
+)
+def test_a_body_that_is_no_listing_is_doubtful_as_a_whole(reason: str, text: bytes) -> None:
+    """Nothing of it is used, the reason says what it is not, and the sentence holds none of it."""
     with pytest.raises(SourceDoubtful) as caught:
-        _read(BAD_BODIES[name])
-    assert "bad_body" == caught.value.reason
+        _read(text)
+    assert reason == caught.value.reason
     assert len(str(caught.value)) < 160
 
 

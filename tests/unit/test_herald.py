@@ -20,6 +20,7 @@ from droplan_daemon.errors import (
 from droplan_daemon.herald import Herald
 from droplan_daemon.keeping import Keeping
 from droplan_daemon.logs.conditions import Conditions
+from droplan_daemon.model.fleet import Skipped
 from droplan_daemon.model.policy import Peers, Policy
 from droplan_daemon.outcomes import Failed, Refused
 from droplan_daemon.reconcile import flush
@@ -204,7 +205,7 @@ def test_a_trouble_is_told_when_it_begins_and_ends(desk: Desk) -> None:
     assert ["source.fetch.failed", "source.fetch.failed.over"] == [
         e for e in desk.events if e.startswith("source")
     ]
-    assert {"status": 500, "reason": "http_status", "rules_age_s": 5}.items() <= desk.entry(
+    assert {"status": 500, "reason": "http_status", "age": 5, "kept_peers": 2}.items() <= desk.entry(
         "source.fetch.failed"
     ).items()
     assert {"after_s": 40, "times": 3}.items() <= desk.entry("source.fetch.failed.over").items()
@@ -227,6 +228,20 @@ def test_troubles_that_alternate_are_told_once_each(desk: Desk) -> None:
     assert ["source.fetch.failed", "source.snapshot.rejected"] == desk.events[before:]
     desk.good()
     assert ["source.fetch.failed.over", "source.snapshot.rejected.over"] == desk.events[before + 2 :]
+
+
+def test_what_is_odd_about_a_good_answer_lasts_until_an_answer_without_it(desk: Desk) -> None:
+    """One line on entering, one on leaving; a failed poll between says nothing about it."""
+    odd = replace(THREE, source="https://api", skipped=(Skipped(9, "name: too long"),))
+    desk.good()
+    desk.good(odd)
+    desk.bad(DOWN)
+    desk.good(odd)
+    assert "cannot be read" in desk.systemd.status_text
+    assert ["api.peer.skipped"] == [each["event"] for each in desk.shelf.statuses[-1]["remarks"]]
+    desk.good()
+    assert ["api.peer.skipped", "api.peer.skipped.over"] == [e for e in desk.events if "skipped" in e]
+    assert [] == desk.shelf.statuses[-1]["remarks"]
 
 
 @pytest.mark.parametrize(

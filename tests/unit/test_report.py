@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -74,6 +75,7 @@ def test_spans_are_short(seconds: float, expected: str) -> None:
         ),
         (SourceDoubtful("m", reason="bad_body", page=1), "source.snapshot.rejected", {"page": 1}),
         (HostUnknown("m", reason="ambiguous"), "host.unknown", {}),
+        (HostUnknown("m", reason="metadata_rejected"), "metadata.rejected", {}),
         (CommitConflict("m"), "commit.conflict", {}),
         (CommitRejected("m", errno=17, change=4), "commit.rejected", {"errno": "EEXIST"}),
         (CommitRejected("m", errno=4103), "commit.rejected", {"errno": 4103}),
@@ -88,7 +90,59 @@ def test_every_error_is_an_event(error: DroplanError, event: str, fields: dict[s
     """With its reason, its sentence and what else it carries; the age of the rules where there are any."""
     basic = {"reason": error.reason, "message": "m"}
     assert (event, {**basic, **fields}) == report.trouble(error, None)[1:]
-    assert {**basic, **fields, "rules_age_s": 61} == report.trouble(error, 61.4)[2]
+    assert {**basic, **fields, "age": 61, "kept_peers": 7} == report.trouble(error, 61.4, 7)[2]
+
+
+def _via(error: DroplanError, via: str) -> DroplanError:
+    error.via = via  # type: ignore[attr-defined]
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "event"),
+    [
+        (SourceUnavailable("m", reason="dns"), "fetch.failed"),
+        (SourceDoubtful("m", reason="count_mismatch"), "snapshot.rejected"),
+        (Refusal("m", reason="self_missing"), "snapshot.rejected"),
+        (Refusal("m", reason="tags_hidden"), "snapshot.rejected"),
+        (Refusal("m", reason="vpcs_hidden"), "snapshot.rejected"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_event_says_whose_answer_it_was(error: DroplanError, event: str) -> None:
+    """The API's begin with `api`, all others with `source`."""
+    assert [f"api.{event}", f"source.{event}"] == [
+        report.trouble(_via(error, via), None)[1] for via in ("api", "source")
+    ]
+
+
+def test_what_is_odd_about_a_good_answer_is_told() -> None:
+    """Entries left out, a list that was read again, metadata that say nothing: each by its event."""
+    world = _world(Policy())
+    skipped = (Skipped(7, "name: too long"), Skipped(None, "id: missing"))
+    fleet = replace(world.fleet, source="https://api.digitalocean.com", skipped=skipped, relisted=2)
+    odd = replace(world, fleet=fleet, host=replace(world.host, silent="deadline", learned="state"))
+    told = {event: fields for _, event, fields in report.remarks(odd)}
+    assert ["api.peer.skipped", "api.snapshot.unstable", "metadata.failed"] == list(told)
+    assert {"id": 7, "reason": "name: too long", "entries": 2}.items() <= told["api.peer.skipped"].items()
+    assert 2 == told["api.snapshot.unstable"]["relist"]
+    assert {"reason": "deadline", "using": "cache"}.items() <= told["metadata.failed"].items()
+    assert [] == list(report.remarks(replace(world, fleet=replace(fleet, skipped=(), relisted=0))))
+
+
+def test_nobody_expects_metadata_where_a_file_tells_the_fleet() -> None:
+    """A machine outside of DigitalOcean has none, and is not told so every minute."""
+    world = _world(Policy())
+    odd = replace(world, host=replace(world.host, silent="connect"))
+    assert [] == list(report.remarks(odd))
+
+
+def test_the_headline_has_what_is_odd() -> None:
+    """In a few words each."""
+    world = _world(Policy())
+    odd = replace(world, fleet=replace(world.fleet, skipped=(Skipped(7, "x"),)))
+    line = report.headline(Standing(Policy(), odd, verified_at=NOW), None, NOW)
+    assert "1 entry of the answer cannot be read, and nobody leaves for that" in line
 
 
 @pytest.mark.parametrize(
