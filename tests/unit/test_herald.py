@@ -20,6 +20,7 @@ from droplan_daemon.errors import (
 from droplan_daemon.herald import Herald
 from droplan_daemon.keeping import Keeping
 from droplan_daemon.logs.conditions import Conditions
+from droplan_daemon.model.doubt import AGREEING
 from droplan_daemon.model.fleet import Skipped
 from droplan_daemon.model.policy import Peers, Policy
 from droplan_daemon.outcomes import Failed, Refused
@@ -29,8 +30,7 @@ from tests.unit.cycles import HOST, Answers, Bench, Cards, Shelf, droplet, fleet
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from droplan_daemon.model.doubt import AGREEING
-from droplan_daemon.model.fleet import Fleet
+    from droplan_daemon.model.fleet import Fleet
 
 THREE = fleet(droplet(1), droplet(2), droplet(3))
 DOWN = SourceUnavailable("The API answered 500.", reason="http_status", status=500)
