@@ -1,0 +1,117 @@
+"""What we kept ourselves, as a disk may give it back: checkpoint, boot script, host file, generations."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from droplan_daemon.checkpoint import codec, script
+from droplan_daemon.checkpoint.files import StateFiles
+from droplan_daemon.checkpoint.sealed import seal, seal_json, unseal_json
+from droplan_daemon.errors import StoreFailed
+from tests.checkpoint.kept import big_checkpoint
+from tests.fuzz.judging import check_fleet, check_refusal, check_set
+from tests.fuzz.mutating import NASTY_TEXTS, json_changed, scramble, words_changed
+from tests.fuzz.target import Target
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from droplan_daemon.model.checkpoint import Checkpoint
+
+_OLD, _NEW = big_checkpoint(3, 6), big_checkpoint(4, 7)
+_SEALED = {kept.number: seal_json(codec.VERSION, codec.encode(kept)) for kept in (_OLD, _NEW)}
+_WORDS = tuple(
+    word.encode("utf-8", "replace") for word in (*NASTY_TEXTS, '"hosts"', '"ranges"', "[", "]", "null", ",")
+)
+
+
+def _body(data: bytes) -> bool:
+    """As if a checksum were right by chance, or made by somebody."""
+    try:
+        found = codec.decode(data)
+    except StoreFailed as error:
+        check_refusal(error, "shape")
+        return False
+    assert found == codec.decode(codec.encode(found))
+    check_fleet(found.fleet, ours=True)
+    for made in found.ruleset.sets.values():
+        check_set(made)
+    return True
+
+
+def _sealed(data: bytes) -> bool:
+    """Whatever is not byte by byte what was sealed is refused, with a reason, before it is parsed."""
+    try:
+        body = unseal_json(data, codec.VERSION)
+    except StoreFailed as error:
+        check_refusal(error, "damaged", "version", "checksum")
+        return False
+    assert data == seal_json(codec.VERSION, body)
+    assert data in _SEALED.values()
+    return True
+
+
+def _script(data: bytes) -> bool:
+    try:
+        found = script.parse(data)
+    except StoreFailed as error:
+        check_refusal(error, "damaged", "version", "checksum", "shape")
+        return False
+    assert data.decode().endswith(found.body)
+    assert data in _scripts()
+    return True
+
+
+def _scripts() -> list[bytes]:
+    body = "table inet droplan {\n}\n"
+    return [script.render(_NEW, body), script.render(_OLD, ""), script.render(_OLD, "é\n" + body)]
+
+
+def _host(data: bytes) -> bool:
+    """`host.json` with a right checksum."""
+    Path("host.json").write_bytes(seal_json(1, data))
+    found = _store().recall()
+    if found is None:
+        return False
+    assert found.droplet_id > 0
+    assert all(name is None or 1 <= len(name) <= 15 for name in (found.private, found.public))
+    return True
+
+
+def _store() -> StateFiles:
+    return StateFiles(Path(), Path())
+
+
+def _generations(data: bytes) -> bool:
+    """The newest is damaged: it counts untouched or not at all, and then the one before it does."""
+    current, previous = Path("checkpoint.json"), Path("checkpoint.1.json")
+    current.write_bytes(data)
+    if not previous.exists():
+        previous.write_bytes(_SEALED[_OLD.number])
+    found: Checkpoint = _store().recover().checkpoint
+    assert found == (_NEW if data == _SEALED[_NEW.number] else _OLD)
+    assert found.number <= _store().latest() <= _NEW.number
+    return found.number == _NEW.number
+
+
+def _bytes_only(data: bytes, random: "Random") -> bytes:
+    return scramble(data, random, _WORDS)
+
+
+def _bodies() -> list[bytes]:
+    return [codec.encode(_NEW), codec.encode(big_checkpoint(1))]
+
+
+_HOSTS = [
+    b'{"droplet_id":1,"private":"eth1","public":null}',
+    b'{"droplet_id":9,"private":null,"public":"ens3"}',
+]
+
+TARGETS = {
+    "checkpoint-body": Target(_body, _bodies, json_changed, _WORDS, 16_384),
+    "checkpoint-file": Target(_sealed, lambda: list(_SEALED.values()), _bytes_only, _WORDS, 16_384),
+    "boot-script": Target(
+        _script, _scripts, words_changed(b"\n", [b"# sha256 0", b"# link a b", b"#"]), _WORDS
+    ),
+    "host-file": Target(_host, lambda: [*_HOSTS, seal(1, {})], json_changed, _WORDS, 512),
+    "generations": Target(_generations, lambda: [_SEALED[_NEW.number]], _bytes_only, _WORDS, 16_384),
+}
