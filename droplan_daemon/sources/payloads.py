@@ -14,7 +14,7 @@ https://docs.digitalocean.com/reference/api/.
 
 import json
 from dataclasses import dataclass, field
-from ipaddress import ip_network
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -36,6 +36,7 @@ Key = int | str
 _WIDEST = 2**63 - 1
 _Id = Annotated[int, Field(gt=0, le=_WIDEST)]
 _Text = Annotated[str, Field(min_length=1, max_length=255)]
+_PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
 _PRINTABLE = "is not printable text"
 
 
@@ -139,7 +140,7 @@ class _Vpc(_Entry):
             shared.text(self.id.lower()),
             self.name,
             shared.text(self.region),
-            str(ip_network(self.ip_range, strict=False)),
+            str(_private_network(self.ip_range)),
         )
 
 
@@ -287,6 +288,14 @@ def _usable(text: str, family: Family) -> "Address":
     if reason:
         raise ValueError(f"{text} cannot be a Droplet's address ({reason})")
     return address
+
+
+def _private_network(text: str) -> IPv4Network:
+    """The range of a VPC: the selector `vpc` lets all of it in, so it is never the Internet."""
+    net = IPv4Network(text, strict=False)
+    if not any(net.subnet_of(private) for private in _PRIVATE):
+        raise ValueError(f"{net} cannot be a VPC's range: it is not in RFC 1918's private networks")
+    return net
 
 
 def _suspect(body: bytes, kind: Kind[Any], entries: int) -> bool:
