@@ -7,7 +7,10 @@ Laws:
    next cycle; where that fails, for those that were known, if what was known is enough.
 4. When the loop ends the rules stay.
 5. What was kept is enforced before anybody is asked; then the first cycle begins at once.
-6. A task that dies takes the process with it: half alive is the worst way to be.
+6. A task that dies and cannot be started again takes the process with it: half alive is the worst way
+   to be.
+7. What others change in the kernel, and interfaces that come and go, wait for no poll (`repairs`).
+8. However long the process or the machine was away, one poll makes up for all that were missed.
 
 It knows no firewall words, no sources and no files: `Parts` are made for it, anew on reload.
 """
@@ -15,24 +18,31 @@ It knows no firewall words, no sources and no files: `Parts` are made for it, an
 import asyncio
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import ConfigInvalid, Fatal, Retry
+from .lapse import Moment, is_set
 from .lean import give_back, one_heap
 from .outcomes import Failed, Outcome, Refused
 from .pacing import backoff, next_poll, retry_wait
 from .reconcile import Cycle
+from .repairs import AUDIT, Repairs
+from .vigil import Vigil
+from .waiting import ended, until
+from .watching import Watched
 from .workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
-    from .effects import Clock
+    from .effects import Clock, Disturbance
     from .errors import Problem
     from .herald import Herald
     from .metrics.meter import Meter
     from .model.checkpoint import Checkpoint
     from .model.fleet import Fleet
+
+T = TypeVar("T")
 
 CYCLE_LIMIT = 120.0
 """Seconds after which a cycle counts as hung: its own deadlines add up to less."""
@@ -61,6 +71,7 @@ class Parts:
 
     `interval` is in seconds; `changes` yields whenever the Source changed (None: it cannot tell);
     `cautions` are mistakes of the configuration that one can run with; `meter` tells metrics.
+    `disturbances` are what others do to the kernel, `links` yields when an interface changed.
     """
 
     cycle: Cycle
@@ -69,13 +80,16 @@ class Parts:
     close: "Callable[[], Awaitable[None]]"
     cautions: "tuple[Problem, ...]" = ()
     meter: "Meter | None" = None
+    disturbances: "Callable[[], AsyncIterator[Disturbance]] | None" = None
+    links: "Callable[[], AsyncIterator[None]] | None" = None
 
 
 class Daemon:
     """Runs cycles until told to stop.
 
     `build` reads the configuration, and is told the last Fleet that was acted on; it may raise
-    ConfigInvalid. `checkpoint` is what to begin with.
+    ConfigInvalid. `checkpoint` is what to begin with. `audit` is how often the kernel is looked at whatever
+    happens, in seconds.
     """
 
     def __init__(
@@ -87,6 +101,7 @@ class Daemon:
         clock: "Clock",
         watchdog: float | None = None,
         checkpoint: "Checkpoint | None" = None,
+        audit: float = AUDIT,
     ) -> None:
         self._build = build
         self._parts = parts
@@ -100,6 +115,13 @@ class Daemon:
         self._enforcing = False
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
+        self._fallen: BaseException | None = None
+        self._vigil = Vigil(herald, clock, lambda: self._parts.cycle.source.budget)
+        self._watched = Watched(self._vigil, clock, self._on_fall)
+        self._standby = Watched(self._vigil, clock, self._on_fall)
+        self._repairs = Repairs(
+            lambda: self._parts.cycle, guard=self._guarded, vigil=self._vigil, clock=clock, audit=audit
+        )
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises Fatal."""
@@ -112,15 +134,20 @@ class Daemon:
             loop.add_signal_handler(number, self._on_stop)
         self._herald.metered(self._parts.meter)
         self._herald.started()
-        watching = self._watch()
+        self._vigil.clock_is(is_set=is_set(self._clock.now()))
+        self._standby.start("repairs", self._repairs.run)
+        self._watch()
         try:
             await self._resume()
             while not self._stop.is_set():
                 while self._reload:
-                    watching = await self._reloaded(watching)
-                await self._turn(watching)
+                    await self._reloaded()
+                await self._turn()
+            if self._fallen:
+                raise self._fallen
         finally:
-            await _ended(watching)
+            await self._watched.end()
+            await self._standby.end()
             await self._parts.close()
             self._herald.stopped()
 
@@ -132,16 +159,25 @@ class Daemon:
         self._stop.set()
         self._wake.set()
 
-    def _watch(self) -> "asyncio.Task[None]":
-        return asyncio.create_task(self._watched(self._parts.changes), name="watch")
+    def _on_fall(self, error: BaseException) -> None:
+        self._fallen = error
+        self._on_stop()
 
-    async def _watched(self, changes: "Callable[[], AsyncIterator[None]] | None") -> None:
-        if changes is None:
-            return
-        async for _ in changes():
-            self._wake.set()
+    def _watch(self) -> None:
+        """Wait for all that the Parts can tell."""
+        parts = self._parts
+        if parts.changes:
+            self._watched.start("changes", _each(parts.changes, lambda _: self._wake.set()))
+        if parts.disturbances:
+            self._watched.start(
+                "events", _each(parts.disturbances, self._repairs.disturbed, self._repairs.look)
+            )
+        if parts.links:
+            self._watched.start(
+                "links", _each(parts.links, lambda _: self._repairs.moved(), self._repairs.moved)
+            )
 
-    async def _reloaded(self, watching: "asyncio.Task[None]") -> "asyncio.Task[None]":
+    async def _reloaded(self) -> None:
         """Take the new configuration, or keep the old one and say why."""
         self._reload = False
         self._herald.reloading()
@@ -149,15 +185,15 @@ class Daemon:
             parts = self._build(self._parts.cycle.previous)
         except ConfigInvalid as error:
             self._herald.rejected(error, self._parts.cycle.source.budget)
-            return watching
-        await _ended(watching)
+            return
+        await self._watched.end()
         await self._parts.close()
         parts.cycle.inherit(self._parts.cycle)
         self._parts, self._failures, self._unproven = parts, 0, True
         self._herald.metered(parts.meter)
         self._herald.reloaded(parts.cycle.policy)
         self._herald.cautions(parts.cautions)
-        return self._watch()
+        self._watch()
 
     async def _resume(self) -> None:
         """Enforce what was kept; where it is not taken, that is told, and the first cycle decides."""
@@ -177,7 +213,7 @@ class Daemon:
         if not isinstance(outcome, Failed | Refused | None):
             self._herald.outcome(outcome, 0.0, self._parts.cycle.source.budget)
 
-    async def _turn(self, watching: "asyncio.Task[None]") -> None:
+    async def _turn(self) -> None:
         """One cycle and the wait after it."""
         self._wake.clear()
         outcome = await self._cycle(self._parts.cycle.run())
@@ -189,7 +225,7 @@ class Daemon:
         wait = self._wait_after(outcome)
         self._herald.outcome(outcome, wait, self._parts.cycle.source.budget)
         give_back()
-        await self._idle(wait, watching)
+        await self._idle(wait)
 
     async def _cycle(self, work: "Coroutine[Any, Any, Outcome]") -> Outcome | None:
         """A cycle, with signs of life while it may be alive. None: told to stop meanwhile."""
@@ -197,12 +233,15 @@ class Daemon:
         hung = self._clock.monotonic() + CYCLE_LIMIT
         while not task.done():
             if self._stop.is_set():
-                await _ended(task)
+                await ended(task)
                 return None
             if self._clock.monotonic() < hung:
-                self._herald.alive(self._parts.cycle.source.budget)
-            await self._until(self._stop, self._tick, task)
+                self._alive()
+            hung += await self._until(self._stop, self._tick, task)
         return task.result()
+
+    def _alive(self) -> None:
+        self._vigil.alive(self._parts.cycle.busy)
 
     async def _guarded(self, work: "Coroutine[Any, Any, Outcome]") -> Outcome:
         """The one place that survives what nobody foresaw: told in full, then tried again later.
@@ -234,26 +273,42 @@ class Daemon:
         fleet_size = len(outcome.world.fleet.droplets)
         return next_poll(interval, source.budget, fleet_size, jitter, now=self._clock.now())
 
-    async def _idle(self, seconds: float, watching: "asyncio.Task[None]") -> None:
+    async def _idle(self, seconds: float) -> None:
         """Wait until something happens or the time is up, with signs of life."""
-        until = self._clock.monotonic() + seconds
-        while not self._wake.is_set() and (left := until - self._clock.monotonic()) > 0:
-            self._herald.alive(self._parts.cycle.source.budget)
-            if watching.done():
-                watching.result()
+        end = self._clock.monotonic() + seconds
+        while not self._wake.is_set() and (left := end - self._clock.monotonic()) > 0:
+            self._alive()
             await self._until(self._wake, min(left, self._tick))
 
-    async def _until(self, event: asyncio.Event, seconds: float, *tasks: "asyncio.Task[Any]") -> None:
-        """Until the event is set, one of the tasks is done, or the seconds are over."""
-        own = asyncio.create_task(event.wait()), asyncio.create_task(self._clock.sleep(seconds))
-        try:
-            await asyncio.wait({*own, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await _ended(*own)
+    async def _until(self, event: asyncio.Event, seconds: float, *tasks: "asyncio.Task[Any]") -> float:
+        """Until the event is set, one of the tasks is done, or the seconds are over; seconds of a gap."""
+        begun = Moment.of(self._clock)
+        await until(self._clock, event, seconds, *tasks)
+        now = Moment.of(self._clock)
+        lapse = begun.until(now, seconds)
+        if lapse.gap:
+            self._vigil.gap(lapse.gap)
+            self._wake.set()
+        if lapse.jump:
+            self._vigil.clock_moved(lapse.jump)
+        self._vigil.clock_is(is_set=is_set(now.wall))
+        return lapse.gap
 
 
-async def _ended(*tasks: "asyncio.Task[Any]") -> None:
-    """Cancel, and wait for the end."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
+def _nothing() -> None:
+    """There is nothing to make up for."""
+
+
+def _each(
+    things: "Callable[[], AsyncIterator[T]]",
+    act: "Callable[[T], None]",
+    first: "Callable[[], None]" = _nothing,
+) -> "Callable[[], Awaitable[None]]":
+    """What acts on each thing as it comes, and `first` for those that came while nobody listened."""
+
+    async def work() -> None:
+        first()
+        async for thing in things():
+            act(thing)
+
+    return work

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from . import report
+from . import commits, report, tampering
 from .errors import StoreFailed
 from .outcomes import Committed, Failed, Refused
 from .report import Reload, ReloadState, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from collections.abc import Set as AbstractSet
 
-    from .effects import Clock, Notifier, Store
+    from .effects import Clock, Disturbance, Notifier, Store
     from .errors import ConfigInvalid, DroplanError, ExportFailed, Problem
     from .logs.conditions import Conditions
     from .metrics.meter import Meter
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 # What `report` calls an error of no kind that anybody foresaw.
 _CRASHED = "cycle.failed"
+
+_LATELY = 10.0
+"""Seconds for which a poll is about somebody whom the kernel named before."""
 
 
 class Herald:
@@ -52,7 +56,9 @@ class Herald:
         self._conditions = conditions
         self._about = about
         self._log = structlog.get_logger()
-        self._standing = Standing(policy)
+        self.standing = Standing(policy)
+        self._heard: Disturbance | None = None
+        self._heard_at = 0.0
         self._ready = False
         self._was_ready = False
         self._troubles: frozenset[str] = frozenset()
@@ -70,7 +76,7 @@ class Herald:
         """Mistakes of the configuration that one can run with."""
         for problem in warnings:
             fields = {"key": problem.key or None, "line": problem.line, "hint": problem.hint or None}
-            self._say(("warning", "config.warning", {**fields, "message": problem.message}))
+            self.say(("warning", "config.warning", {**fields, "message": problem.message}))
 
     def started(self) -> None:
         """The loop begins."""
@@ -89,12 +95,12 @@ class Herald:
 
     def reloading(self) -> None:
         """A reload begins: what is read from now on counts."""
-        self._standing = replace(self._standing, reload=Reload(self._clock.monotonic()))
+        self.standing = replace(self.standing, reload=Reload(self._clock.monotonic()))
         self._notifier.reloading(int(self._clock.monotonic() * 1_000_000))
 
     def reloaded(self, policy: "Policy") -> None:
         """A new configuration is to be enforced: not ready until it is."""
-        self._standing = replace(self._standing, policy=policy, config_error="")
+        self.standing = replace(self.standing, policy=policy, config_error="")
         self._reload_is(ReloadState.WAITING)
         if self._meter:
             self._meter.reload("accepted")
@@ -103,7 +109,7 @@ class Herald:
 
     def rejected(self, error: "ConfigInvalid", budget: "Budget | None") -> None:
         """The new configuration is refused, the old one goes on."""
-        self._standing = replace(self._standing, config_error=_first(error))
+        self.standing = replace(self.standing, config_error=_first(error))
         self._reload_is(ReloadState.REFUSED, _all(error))
         if self._meter:
             self._meter.reload("refused")
@@ -116,17 +122,17 @@ class Herald:
         """What was kept is not used; `used` is what is instead: `previous` (generation) or `none`."""
         for error in errors:
             level, _, fields = report.trouble(error, None)
-            self._say((level, "state.rejected", {**fields, "used": used}))
+            self.say((level, "state.rejected", {**fields, "used": used}))
 
     def outcome(self, outcome: "Outcome", wait: float, budget: "Budget | None") -> None:
         """A cycle ended; the next one begins in `wait` seconds."""
         now = self._clock.now()
         if self._meter:
-            self._meter.count(outcome, self._standing.world, now)
-        self._standing = replace(self._standing, outcome=outcome, next_at=now + wait if wait else 0.0)
-        self._standing = replace(self._standing, reload=report.reloaded(self._standing))
+            self._meter.count(outcome, self.standing.world, now)
+        self.standing = replace(self.standing, outcome=outcome, next_at=now + wait if wait else 0.0)
+        self.standing = replace(self.standing, reload=report.reloaded(self.standing))
         if isinstance(outcome, Refused | Failed):
-            verified = self._standing.verified_at
+            verified = self.standing.verified_at
             self._trouble(outcome.error, now - verified if verified else None)
             self._given_up(budget)
             self._notifier.status(self._line(budget))
@@ -136,7 +142,7 @@ class Herald:
 
     def _given_up(self, budget: "Budget | None") -> None:
         """End what systemd takes for a reload that goes on: as after a refused one, the old rules stand."""
-        found = self._standing.reload
+        found = self.standing.reload
         if self._was_ready and found and found.state is ReloadState.FAILED:
             self._was_ready = False
             self._notifier.ready(self._line(budget))
@@ -146,21 +152,50 @@ class Herald:
         if _CRASHED not in self._troubles:
             self._log.exception("cycle.crashed")
 
+    def tampered(self, outcome: Committed, heard: "Disturbance | None", seconds: float | None) -> None:
+        """What somebody else (`heard`, where he was) had changed was put right, after so many seconds."""
+        heard = heard or self._lately()
+        found = tampering.tampered(self.standing.tampering, heard, self._clock.now())
+        self.standing = replace(self.standing, tampering=found)
+        self.say(*tampering.told(found, outcome, seconds))
+        if self._meter and seconds is not None:
+            self._meter.repaired(outcome)
+
+    def hear(self, by: "Disturbance") -> None:
+        """Somebody did something; should a poll be the first to see what, it was him."""
+        self._heard, self._heard_at = by, self._clock.monotonic()
+
+    def _lately(self) -> "Disturbance | None":
+        return self._heard if self._clock.monotonic() - self._heard_at < _LATELY else None
+
+    def amend(self, budget: "Budget | None", **changes: Any) -> None:
+        """Something of the Standing is otherwise now."""
+        self.standing = replace(self.standing, **changes)
+        self._notifier.status(self._line(budget))
+        self._publish(budget)
+
+    def failed(self, event: str, **fields: Any) -> None:
+        """An exception that nobody foresaw is being handled: tell all of it."""
+        self._log.exception(event, **fields)
+
     def _good(self, outcome: "report.Good", now: float, budget: "Budget | None") -> None:
-        self._relief(self._troubles)
+        self.relieve(self._troubles)
         self._troubles = frozenset()
-        before, world = self._standing.world, outcome.world
-        self._standing = replace(
-            self._standing,
+        before, world = self.standing.world, outcome.world
+        self.standing = replace(
+            self.standing,
             world=world,
             verified_at=now,
             denied=report.denied_counts(outcome),
         )
-        self._say(*_arrival(before, world))
+        self.say(*_arrival(before, world))
         if before is None or before.warnings != world.warnings:
-            self._say(*(("warning", "policy.warning", {"message": text}) for text in world.warnings))
-        if isinstance(outcome, Committed) and not world.restored:
-            self._say(report.changes(before, outcome))
+            self.say(*(("warning", "policy.warning", {"message": text}) for text in world.warnings))
+        if isinstance(outcome, Committed) and outcome.repairs(before):
+            self.tampered(outcome, None, None)
+        elif isinstance(outcome, Committed) and not world.restored:
+            self.say(report.changes(outcome))
+        self.say(*commits.setbacks(outcome))
         self._unsaved(outcome)
         self._remarks(tuple(report.remarks(world)))
         if not self._ready:
@@ -172,48 +207,51 @@ class Herald:
     def _unsaved(self, outcome: "report.Good") -> None:
         """What could not be kept is a trouble of its own, which ends when it can."""
         now = tuple(report.unsaved(outcome))
-        self._relief(frozenset(report.UNSAVED.values()) - {event for _, event, _ in now})
+        self.relieve(frozenset(report.UNSAVED.values()) - {event for _, event, _ in now})
         for level, event, fields in now:
-            self._enter(level, event, fields)
+            self.enter(level, event, fields)
 
     def _remarks(self, now: "tuple[report.Event, ...]") -> None:
         """What is odd about a good answer lasts until an answer comes of which it is not true."""
         names = frozenset(event for _, event, _ in now)
-        self._relief(self._remarked - names)
+        self.relieve(self._remarked - names)
         self._remarked = names
         for level, event, fields in now:
-            self._enter(level, event, fields)
+            self.enter(level, event, fields)
 
     def _trouble(self, error: "DroplanError", age: float | None) -> None:
-        world = self._standing.world
+        world = self.standing.world
         level, event, fields = report.trouble(error, age, len(world.peers) if world else None)
         self._troubles |= {event}
-        self._enter(level, event, fields)
+        self.enter(level, event, fields)
 
-    def _enter(self, level: str, event: str, fields: dict[str, Any]) -> None:
+    def enter(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        """A trouble holds (still)."""
         if spell := self._conditions.enter(event):
-            self._say((level, event, {**fields, "times": spell.times if spell.times > 1 else None}))
+            self.say((level, event, {**fields, "times": spell.times if spell.times > 1 else None}))
 
-    def _relief(self, names: "frozenset[str]") -> None:
+    def relieve(self, names: "AbstractSet[str]") -> None:
+        """These troubles are over, those of them that there were."""
         for name in sorted(names):
             if spell := self._conditions.leave(name):
-                self._say(("info", f"{name}.over", {"after_s": round(spell.seconds), "times": spell.times}))
+                self.say(("info", f"{name}.over", {"after_s": round(spell.seconds), "times": spell.times}))
 
-    def _say(self, *events: report.Event) -> None:
+    def say(self, *events: report.Event) -> None:
+        """Write them down."""
         for level, event, fields in events:
             present = {key: value for key, value in fields.items() if value is not None}
             getattr(self._log, level)(event, **present)
 
     def _reload_is(self, state: ReloadState, message: str = "") -> None:
-        if found := self._standing.reload:
-            self._standing = replace(self._standing, reload=replace(found, state=state, message=message))
+        if found := self.standing.reload:
+            self.standing = replace(self.standing, reload=replace(found, state=state, message=message))
 
     def _line(self, budget: "Budget | None") -> str:
-        return report.headline(self._standing, budget, self._clock.now())
+        return report.headline(self.standing, budget, self._clock.now())
 
     def _publish(self, budget: "Budget | None") -> None:
         self._measure(budget)
-        status = report.as_dict(self._standing, budget, self._clock.now())
+        status = report.as_dict(self.standing, budget, self._clock.now())
         untold = [{"reason": error.reason, "message": str(error)} for _, error in self._untold]
         self._kept(
             "status.write.failed",
@@ -224,20 +262,20 @@ class Herald:
         """Offer the metrics; a way by which they cannot be told is a trouble of its own."""
         before = {condition for condition, _ in self._untold}
         meter, holding = self._meter, self._conditions.holding()
-        self._untold = meter.offer(self._standing, budget, holding, ready=self._ready) if meter else []
-        self._relief(frozenset(before - {condition for condition, _ in self._untold}))
+        self._untold = meter.offer(self.standing, budget, holding, ready=self._ready) if meter else []
+        self.relieve(frozenset(before - {condition for condition, _ in self._untold}))
         for condition, error in self._untold:
             level, _, fields = report.trouble(error, None)
-            self._enter(level, condition, fields)
+            self.enter(level, condition, fields)
 
     def _kept(self, condition: str, write: "Callable[[], None]") -> bool:
         try:
             write()
         except StoreFailed as error:
             level, _, fields = report.trouble(error, None)
-            self._enter(level, condition, fields)
+            self.enter(level, condition, fields)
             return False
-        self._relief(frozenset({condition}))
+        self.relieve(frozenset({condition}))
         return True
 
 

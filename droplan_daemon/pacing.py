@@ -6,12 +6,15 @@ Laws:
 2. A poll is never due before 0.8 x interval, and a larger fleet never polls more often.
 3. A failure is followed by at least a second and at most five minutes, unless the API asked
    for more; the first retries spread out, because a fleet fails together.
+4. What somebody changes is put right at once, FREE times. Whoever goes on is met with a delay that doubles
+   up to a minute, and that is forgotten only when he was quiet for a while.
 
 `jitter` is always uniform in [0, 1). Sources: 5,000 requests an hour and 250 a minute per token
 (https://docs.digitalocean.com/reference/api/); full jitter as in
 https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from droplan_daemon.errors import RateLimited, Retry, SourceDenied
@@ -38,6 +41,42 @@ LONGEST_RESET = 900.0
 
 BASE, CAP = 1.0, 300.0
 """Shortest and longest back-off in seconds."""
+
+FREE = 3
+"""Repairs in a row without a delay: to restart another firewall's service is to change ours twice."""
+
+LONGEST_DELAY = 60.0
+"""Seconds between two repairs, at most."""
+
+QUIET = 300.0
+"""Seconds without a repair after which the next one is the first again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Repairs in a row: how many, and when the last one ended (monotonic seconds)."""
+
+    repairs: int = 0
+    last: float = 0.0
+
+    @property
+    def contested(self) -> bool:
+        """Whether somebody fights back."""
+        return self.repairs > FREE
+
+    def at(self, now: float) -> "Contest":
+        """What of it is remembered now."""
+        return Contest() if self.repairs and now - self.last >= QUIET else self
+
+    def repaired(self, now: float) -> "Contest":
+        """After one more repair."""
+        return Contest(self.at(now).repairs + 1, now)
+
+    @property
+    def delay(self) -> float:
+        """Seconds that have to pass between the last repair and the next."""
+        over = self.repairs - FREE
+        return min(LONGEST_DELAY, 2.0 ** min(over, 64)) if over >= 0 else 0.0
 
 
 def next_poll(

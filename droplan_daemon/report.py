@@ -9,10 +9,12 @@ from enum import StrEnum
 from errno import errorcode
 from typing import TYPE_CHECKING, Any
 
+from . import commits
 from .errors import (
     CommitConflict,
     CommitRejected,
     CommitUnknown,
+    CommitUnsent,
     ConfigInvalid,
     DroplanError,
     ExportFailed,
@@ -21,6 +23,7 @@ from .errors import (
     NotPermitted,
     RateLimited,
     Refusal,
+    RolledBack,
     SourceDenied,
     SourceDoubtful,
     SourceUnavailable,
@@ -31,6 +34,7 @@ from .model.fleet import InterfaceKind
 from .model.policy import Direction
 from .outcomes import Committed, Failed, Outcome, Refused, Unchanged, World
 from .policy.compile import DENIED, places
+from .tampering import Tampering
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,10 +58,12 @@ _EVENTS: tuple[tuple[type[DroplanError], str], ...] = (
     (SourceDoubtful, "snapshot.rejected"),
     (HostUnknown, "host.unknown"),
     (CommitConflict, "commit.conflict"),
+    (CommitUnsent, "commit.retry"),
     (CommitRejected, "commit.rejected"),
     (CommitUnknown, "commit.unknown"),
     (StoreFailed, "state.write.failed"),
     (ExportFailed, "metrics.failed"),
+    (RolledBack, "commit.rolled_back"),
     (Refusal, "guard.refused"),
     (ConfigInvalid, "config.rejected"),
     (NotPermitted, "kernel.denied"),
@@ -102,7 +108,8 @@ class Reload:
 class Standing:
     """How the daemon is: the last World that was verified, and what has happened since.
 
-    Times are seconds since the epoch; 0: never.
+    Times are seconds since the epoch; 0: never. `busy` is for how many seconds the kernel has not come to
+    an end with a change, once that is worth a word.
     """
 
     policy: "Policy"
@@ -113,6 +120,8 @@ class Standing:
     denied: tuple[tuple[str, int], ...] = ()
     config_error: str = ""
     reload: Reload | None = None
+    busy: float = 0.0
+    tampering: Tampering | None = None
 
 
 def membership(before: World | None, after: World) -> "Iterator[Event]":
@@ -188,24 +197,20 @@ def unsaved(outcome: Good) -> "Iterator[Event]":
         yield level, UNSAVED[one.what], fields
 
 
-def changes(before: World | None, outcome: Committed) -> Event:
-    """That rules or members were written; which, is in `droplan plan` and the debug log.
+def changes(outcome: Committed) -> Event:
+    """That rules or members were written, or that they are by another Backend now.
 
-    Where the same Ruleset as before had to be written again, somebody else had changed it, or it went to
-    another Backend.
+    Which, is in `droplan plan` and the debug log.
     """
     count = len(outcome.plan.changes)
     if outcome.moved:
         message = f"the rules are now by {outcome.world.backend}; what held them before lets go of them"
         return "info", "backend.moved", {"changes": count, "message": message}
-    if outcome.repairs(before):
-        message = "somebody else had changed droplan's table; it is again as it should be"
-        return "warning", "ruleset.repaired", {"changes": count, "message": message}
     return "debug", "ruleset.committed", {"changes": count, "plan": str(outcome.plan)}
 
 
 def remarks(world: World) -> "Iterator[Event]":
-    """What was odd about an answer that counts all the same, each with a few words as its message."""
+    """What was odd about an answer or a commit that counts all the same, each with a few words as message."""
     fleet, host = world.fleet, world.host
     if fleet.skipped:
         first, words = fleet.skipped[0], "of the answer cannot be read, and nobody leaves for that"
@@ -220,6 +225,7 @@ def remarks(world: World) -> "Iterator[Event]":
         using = "cache" if host.learned == "state" else host.learned
         message = "the metadata service does not answer"
         yield "warning", "metadata.failed", {"reason": host.silent, "using": using, "message": message}
+    yield from commits.rejected(world)
 
 
 def trouble(error: DroplanError, age: float | None, peers: int | None = None) -> Event:
@@ -228,7 +234,7 @@ def trouble(error: DroplanError, age: float | None, peers: int | None = None) ->
     `age` is that of the last good answer in seconds, `peers` how many are still let in.
     """
     fields: dict[str, Any] = {"reason": error.reason, "message": str(error)}
-    for name in ("status", "page", "scope", "errno", "wait", "relist"):
+    for name in ("status", "page", "scope", "errno", "wait", "relist", "feature", "probe"):
         if getattr(error, name, None) is not None:
             fields[name] = getattr(error, name)
     if "errno" in fields:
@@ -282,6 +288,10 @@ def _headline(standing: Standing, budget: "Budget | None", now: float) -> "Itera
         yield f"not saved: {standing.outcome.unsaved[0].error}"
     if world:
         yield from (fields["message"] for _, _, fields in remarks(world))
+    if standing.busy:
+        yield f"degraded: the kernel has not come to an end with a change for {span(standing.busy)}"
+    if standing.tampering and standing.tampering.contested:
+        yield f"contested: {standing.tampering} changes droplan's rules again and again"
     if standing.config_error:
         yield f"new configuration refused: {standing.config_error}"
     if budget:
@@ -347,6 +357,8 @@ def as_dict(standing: Standing, budget: "Budget | None", now: float) -> dict[str
         "unsaved": _unsaved(standing.outcome),
         "config_error": standing.config_error or None,
         "reload": asdict(standing.reload) if standing.reload else None,
+        "kernel_busy_s": standing.busy or None,
+        "tampering": asdict(standing.tampering) if standing.tampering else None,
         "verified_at": standing.verified_at or None,
         "next_poll_at": standing.next_at or None,
         "budget": _budget(budget),

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator
 
-    from droplan_daemon.effects import Backend, Connections, Exporter, Keeper, Probe
+    from droplan_daemon.effects import Backend, Connections, Exporter, Keeper, Probe, Watcher
     from droplan_daemon.metrics.meter import Meter
     from droplan_daemon.model.checkpoint import Checkpoint
     from droplan_daemon.model.fleet import Droplet, Fleet
@@ -148,7 +148,33 @@ def parts(
     cycle.probe = _probe(settings)
     # Only what is about this machine's kernel asks what its operator has said to hold for a while.
     cycle.stance, cycle.digest = (files.stance if kernels else None), settings.digest
-    return Parts(cycle, settings.source.interval, watch, close, settings.warnings, meter)
+    cycle.follower = finder
+    return Parts(
+        cycle,
+        settings.source.interval,
+        watch,
+        close,
+        settings.warnings,
+        meter,
+        disturbances=_watcher(kernel, kernels).disturbances,
+        links=_links,
+    )
+
+
+def _watcher(kernel: "Backend", kernels: Kernels | None) -> "Watcher":
+    """What hears of changes by others; ours come from the port of the Backend that is chosen."""
+    from droplan_daemon.backends.nft_events import NftEvents
+
+    def own() -> int:
+        return int(getattr((kernels.current if kernels else None) or kernel, "port", 0))
+
+    return NftEvents(own)
+
+
+def _links() -> "AsyncIterator[None]":
+    from droplan_daemon.sources.link_events import link_changes
+
+    return link_changes(CLOCK)
 
 
 def _source(settings: Settings, known: "Fleet | None") -> "DigitalOcean | FileSource":

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 from droplan_daemon.errors import ExportFailed
 
 from .families import View, families
-from .tally import Tally, counted, reloaded
+from .tally import Tally, counted, reloaded, repaired
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from droplan_daemon.effects import Exporter
     from droplan_daemon.model.budget import Budget
-    from droplan_daemon.outcomes import Outcome, World
+    from droplan_daemon.outcomes import Committed, Outcome, World
     from droplan_daemon.report import Standing
 
 
@@ -27,6 +27,10 @@ class Meter:
     def count(self, outcome: "Outcome", before: "World | None", now: float) -> None:
         """One more outcome."""
         self._tally = counted(self._tally, outcome, before, now)
+
+    def repaired(self, outcome: "Committed") -> None:
+        """One more repair between two polls."""
+        self._tally = repaired(self._tally, outcome)
 
     def reload(self, result: str) -> None:
         """One more reload."""

@@ -62,6 +62,13 @@ def counted(tally: Tally, outcome: "Outcome", before: "World | None", now: float
     return replace(tally, packets=_grown(tally, found), seen=found)
 
 
+def repaired(tally: Tally, outcome: Committed) -> Tally:
+    """With one more repair that no poll was there for."""
+    found = _packets(outcome, places(outcome.world.policy, outcome.world.host))
+    tally = _committed(tally, outcome, outcome.world)
+    return replace(tally, packets=_grown(tally, found), seen=found)
+
+
 def reloaded(tally: Tally, result: str) -> Tally:
     """With one more reload."""
     return replace(tally, reloads={**tally.reloads, result: tally.reloads.get(result, 0) + 1})

@@ -221,7 +221,7 @@ def test_somebody_flushes_everything(enforcing: "Server") -> None:
     rules = enforcing.rules()
     enforcing.systemctl("restart", "nftables")
     until(lambda: enforcing.rules() == rules, 10, lambda: enforcing.ruleset)
-    assert "ruleset.repaired" in enforcing.log
+    assert "tamper.repaired" in enforcing.log
 
 
 def test_journald_may_die(enforcing: "Server") -> None:

@@ -352,19 +352,19 @@ def test_rules_that_move_to_another_backend_are_no_repair(desk: Desk) -> None:
     desk.good()
     desk.good()
     moved = [entry["log_level"] for entry in desk.log.entries if entry["event"] == "backend.moved"]
-    assert (["info"], False) == (moved, "ruleset.repaired" in desk.events)
+    assert (["info"], False) == (moved, "tamper.repaired" in desk.events)
 
 
 def test_a_ruleset_that_somebody_changed_is_told(desk: Desk) -> None:
     """Writing again what was there already is a repair; writing what is new is none."""
     desk.good()
     desk.good(fleet(droplet(1), droplet(2)))
-    assert "ruleset.repaired" not in desk.events
+    assert "tamper.detected" not in desk.events
     flush(desk.bench.kernel)
     desk.good(fleet(droplet(1), droplet(2)))
     assert ("warning", 1) == (
-        desk.entry("ruleset.repaired")["log_level"],
-        desk.events.count("ruleset.repaired"),
+        desk.entry("tamper.detected")["log_level"],
+        desk.events.count("tamper.repaired"),
     )
 
 
