@@ -126,7 +126,7 @@ def test_a_commit_with_a_fault(tracer: Tracer, name: str) -> None:
 @pytest.mark.fault("D2", "D3", "D4", "D5", "D6")
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_cycle_with_a_fault(tracer: Tracer, name: str) -> None:
-    """A cycle tries again, or reads back that it need not; it ends Committed, and says what was in the way."""
+    """A cycle tries again, or reads back that it need not; it is Committed, and says what was in the way."""
     call, fault, _, _, told = FAULTS[name]
     outcome, _ = tracer.faulted("cycle", call, fault, COMMIT)
     assert f"Committed {_VERIFIED.get(told, told)}".strip() == outcome
