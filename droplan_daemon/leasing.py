@@ -46,9 +46,10 @@ def fingerprint(ruleset: "Ruleset", script: "Script") -> str:
 def refuse_unconfirmed(stance: "Stance", digest: str, last: "World | None") -> None:
     """Raises Refusal for a configuration that was tried and not confirmed.
 
-    One that was enforced before it was tried (`last`) goes on: then nothing was new about it.
+    One that was enforced before it was tried (`last`) goes on: then nothing was new about it. And a panic
+    opens nothing that any configuration keeps closed.
     """
-    if stance.bars(digest) and not (last and last.digest == digest):
+    if stance.bars(digest) and not stance.panic and not (last and last.digest == digest):
         raise Refusal(
             "this configuration was tried and not confirmed, so it is not enforced: "
             "try it again (droplan try), or change it",

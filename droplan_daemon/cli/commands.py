@@ -313,7 +313,31 @@ def doctor(args: "argparse.Namespace") -> int:
     return int(room("doctor").run(args))
 
 
+def try_(args: "argparse.Namespace") -> int:
+    """A configuration for a while."""
+    return int(room("try").run(args))
+
+
+def confirm(args: "argparse.Namespace") -> int:
+    """What is on trial, kept."""
+    return int(room("confirm").run(args))
+
+
+def pause(args: "argparse.Namespace") -> int:
+    """Audit for a while."""
+    return int(room("pause").run(args))
+
+
+def panic(args: "argparse.Namespace") -> int:
+    """Everything but management closed."""
+    return int(room("panic").run(args))
+
+
 _ROOMS = {
+    "try": "trying",
+    "confirm": "confirming",
+    "pause": "pausing",
+    "panic": "panicking",
     "explain": "explaining",
     "matrix": "matrices",
     "restore": "restoring",

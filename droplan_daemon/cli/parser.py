@@ -67,6 +67,10 @@ def tree(argv: "Sequence[str]") -> argparse.ArgumentParser:
     _add_asked(
         found, argv, "reload", "the configuration, read anew by the daemon; waits until it is enforced"
     )
+    _add_asked(found, argv, "try", "a configuration for a while; the kernel ends it unless you confirm it")
+    _add_asked(found, argv, "confirm", "what is on trial stays")
+    _add_asked(found, argv, "pause", "drop nothing for a while; the kernel ends it")
+    _add_asked(found, argv, "panic", "close everything but management and replies, now")
     _add_asked(found, argv, "restore", "load the checkpoint: what was enforced last")
     _add_asked(found, argv, "save", "the host's iptables rules, where its distribution restores them")
     _add_asked(found, argv, "migrate", "come from the old droplan without a gap")
@@ -105,10 +109,11 @@ def _add(
 
 def _add_asked(found: Any, argv: "Sequence[str]", name: str, words: str) -> argparse.ArgumentParser:
     """A command whose arguments and help are loaded only when it is asked for: a daemon carries neither."""
+    command = getattr(commands, "try_" if name == "try" else name)  # a word of Python's own
     if name not in argv:
-        return _add(found, name, getattr(commands, name), words, "")
+        return _add(found, name, command, words, "")
     room = commands.room(name)
-    parser = _add(found, name, getattr(commands, name), words, getattr(room, name.upper()))
+    parser = _add(found, name, command, words, getattr(room, name.upper()))
     room.add_arguments(parser)
     return parser
 

@@ -66,10 +66,7 @@ def run(args: "argparse.Namespace") -> int:
     environ = environment()
     found = folders(environ)
     files = StateFiles(found.state, found.runtime)
-    pid = daemon(files, environ.get("MAINPID", ""))
-    sent = time.monotonic()
-    _hang_up(pid)
-    told = _awaited(files, pid, sent, args.timeout)
+    told = ask(files, args.timeout, environ.get("MAINPID", ""))
     state, message = told["state"], str(told.get("message") or "")
     refused = state == ReloadState.REFUSED
     warnings = [] if refused else [str(text) for text in told["warnings"]]
@@ -85,6 +82,14 @@ def run(args: "argparse.Namespace") -> int:
     for text in () if args.quiet or args.json else warnings:
         output.note(f"warning: {escape(text)}")
     return ConfigInvalid.exit_code if refused else 0
+
+
+def ask(files: StateFiles, timeout: float, named: str = "") -> dict[str, Any]:
+    """What comes of a reload: `state`, `message`, `warnings`. Raises DroplanError."""
+    pid = daemon(files, named)
+    sent = time.monotonic()
+    _hang_up(pid)
+    return _awaited(files, pid, sent, timeout)
 
 
 def daemon(files: StateFiles, named: str = "") -> int:
