@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from . import commits, report, tampering
+from . import commits, interim, report, tampering
 from .errors import StoreFailed
 from .outcomes import Committed, Failed, Refused
 from .report import Reload, ReloadState, Standing
@@ -168,6 +168,12 @@ class Herald:
     def _lately(self) -> "Disturbance | None":
         return self._heard if self._clock.monotonic() - self._heard_at < _LATELY else None
 
+    def meanwhile(self, outcome: "report.Good", budget: "Budget | None") -> None:
+        """Something holds for a while from now on, or does no more; nobody was asked for that."""
+        self.say(*interim.over(outcome))
+        self.amend(budget, world=outcome.world, verified_at=self._clock.now())
+        self._remarks(tuple(report.remarks(outcome.world)))
+
     def amend(self, budget: "Budget | None", **changes: Any) -> None:
         """Something of the Standing is otherwise now."""
         self.standing = replace(self.standing, **changes)
@@ -195,6 +201,7 @@ class Herald:
             self.tampered(outcome, None, None)
         elif isinstance(outcome, Committed) and not world.restored:
             self.say(report.changes(outcome))
+        self.say(*interim.over(outcome))
         self.say(*commits.setbacks(outcome))
         self._unsaved(outcome)
         self._remarks(tuple(report.remarks(world)))

@@ -9,7 +9,7 @@ from enum import StrEnum
 from errno import errorcode
 from typing import TYPE_CHECKING, Any
 
-from . import commits
+from . import commits, interim
 from .errors import (
     CommitConflict,
     CommitRejected,
@@ -209,9 +209,13 @@ def changes(outcome: Committed) -> Event:
     return "debug", "ruleset.committed", {"changes": count, "plan": str(outcome.plan)}
 
 
-def remarks(world: World) -> "Iterator[Event]":
-    """What was odd about an answer or a commit that counts all the same, each with a few words as message."""
+def remarks(world: World, elapsed: float = 0.0) -> "Iterator[Event]":
+    """What is worth knowing of a World that is enforced all the same, each with a few words as message.
+
+    `elapsed` are the seconds since it was looked at.
+    """
     fleet, host = world.fleet, world.host
+    yield from interim.lasting(world, elapsed)
     if fleet.skipped:
         first, words = fleet.skipped[0], "of the answer cannot be read, and nobody leaves for that"
         fields = {"id": first.id, "reason": first.reason, "entries": len(fleet.skipped)}
@@ -287,7 +291,7 @@ def _headline(standing: Standing, budget: "Budget | None", now: float) -> "Itera
     elif standing.outcome and standing.outcome.unsaved:
         yield f"not saved: {standing.outcome.unsaved[0].error}"
     if world:
-        yield from (fields["message"] for _, _, fields in remarks(world))
+        yield from (fields["message"] for _, _, fields in remarks(world, now - standing.verified_at))
     if standing.busy:
         yield f"degraded: the kernel has not come to an end with a change for {span(standing.busy)}"
     if standing.tampering and standing.tampering.contested:
@@ -347,7 +351,7 @@ def denied_counts(outcome: Good) -> tuple[tuple[str, int], ...]:
 
 def as_dict(standing: Standing, budget: "Budget | None", now: float) -> dict[str, Any]:
     """The whole status, for `droplan status --json`."""
-    world = standing.world
+    world, elapsed = standing.world, now - standing.verified_at
     return {
         "headline": headline(standing, budget, now),
         "time": now,
@@ -363,7 +367,10 @@ def as_dict(standing: Standing, budget: "Budget | None", now: float) -> dict[str
         "next_poll_at": standing.next_at or None,
         "budget": _budget(budget),
         "denied": dict(standing.denied),
-        "remarks": [{"event": name, **fields} for _, name, fields in remarks(world)] if world else [],
+        "remarks": [{"event": name, **fields} for _, name, fields in remarks(world, elapsed)]
+        if world
+        else [],
+        **interim.plain(world, elapsed),
         "warnings": list(world.warnings) if world else [],
         "world": _world(world) if world else None,
     }
@@ -397,6 +404,7 @@ def _world(world: World) -> dict[str, Any]:
         "interfaces": {kind.value: world.host.interface(kind) for kind in InterfaceKind},
         "host_known_by": world.host.learned,
         "backend": world.backend,
+        "config_sha256": world.digest or None,
         "droplets": len(world.fleet.droplets),
         "skipped": len(world.fleet.skipped),
         "peers": len(world.peers),

@@ -8,7 +8,7 @@ Laws:
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from . import report, tampering
+from . import interim, report, tampering
 from .outcomes import Committed, Failed, Refused, Unchanged
 
 if TYPE_CHECKING:
@@ -68,7 +68,10 @@ class Vigil:
             self._herald.enter(level, tampering.REPAIR_FAILED, fields)
             return
         self._herald.relieve({tampering.REPAIR_FAILED, tampering.OVERRUN})
-        if isinstance(outcome, Committed):
+        before = self._herald.standing.world
+        if interim.changed(before, outcome.world) or outcome.world.ended:
+            self._herald.meanwhile(outcome, self._budget())
+        if isinstance(outcome, Committed) and outcome.repairs(before):
             self._herald.tampered(outcome, heard, seconds)
             self._herald.amend(self._budget(), denied=report.denied_counts(outcome))
 
