@@ -111,7 +111,7 @@ def guided(run: Run, seed: int, step: "Step") -> NoReturn:
             data = random.choice(run.fresh)  # else what is accepted drowns in what is refused in a new way
         return mutated(run.target, data, random)[:longest]
 
-    limits = [f"-max_len={run.target.longest}", "-timeout=0", "-rss_limit_mb=0"]  # `bounded` has its own
+    limits = [f"-max_len={run.target.longest}", "-timeout=86400", "-rss_limit_mb=0"]  # `bounded` has its own
     options = [f"-seed={seed}", *limits, "-verbosity=0", "-detect_leaks=0", "-handle_int=0", "-handle_term=0"]
     atheris.Setup([sys.argv[0], *options, str(corpus)], step, custom_mutator=mutate)
     atheris.Fuzz()
