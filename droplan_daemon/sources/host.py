@@ -55,7 +55,7 @@ class DropletFinder:
         links = await asyncio.to_thread(self._links)
         identity = await self._identity()
         if identity:
-            host = _with_lost(lambda needed: by_identity(identity, links, needed))
+            host = _with_lost(lambda needed: by_identity(identity, links, needed, _named(fleet, identity)))
         else:
             host = self._without_metadata(fleet, links)
         self._remembered = host = replace(host, silent=self._silent)
@@ -66,7 +66,7 @@ class DropletFinder:
         links, told = await asyncio.to_thread(self._links), self._told
         if told is None:
             return replace(self._without_metadata(fleet, links), silent=self._silent)
-        host = _with_lost(lambda needed: by_identity(told, links, needed))
+        host = _with_lost(lambda needed: by_identity(told, links, needed, _named(fleet, told)))
         return replace(host, silent=self._silent)
 
     def macs(self) -> dict[str, str]:
@@ -89,7 +89,8 @@ class DropletFinder:
         _same_cards(checkpoint, links)
         host = checkpoint.host
         if identity:
-            found = _with_lost(lambda needed: by_identity(identity, links, needed))
+            own = _named(checkpoint.fleet, identity)
+            found = _with_lost(lambda needed: by_identity(identity, links, needed, own))
             host = _completed(found, checkpoint.host)
         self._remembered = host
         return replace(host, learned="metadata" if identity else "state", silent=self._silent)
@@ -152,14 +153,27 @@ def _same_cards(checkpoint: "Checkpoint", links: "Sequence[Link]") -> None:
             )
 
 
+def _named(fleet: "Fleet", identity: "Identity") -> "Droplet | None":
+    return fleet.droplet(identity.droplet_id)
+
+
 def by_identity(
-    identity: "Identity", links: "Sequence[Link]", needed: "Collection[InterfaceKind]" = KINDS
+    identity: "Identity",
+    links: "Sequence[Link]",
+    needed: "Collection[InterfaceKind]" = KINDS,
+    droplet: "Droplet | None" = None,
 ) -> Host:
-    """The Host that the metadata name. Raises HostUnknown(`interface_missing`, `interface_ambiguous`)."""
+    """The Host that the metadata name. Raises HostUnknown(`interface_missing`, `interface_ambiguous`).
+
+    An interface of which they say nothing, and the Fleet's `droplet` says that it has an address, is
+    not gone before both agree.
+    """
 
     def find(kind: InterfaceKind) -> str | None:
         nic = identity.nic(kind)
-        return _name_by_mac(nic, kind, links) if nic else None
+        if nic is None:
+            return _name_by_address(droplet, kind, links) if droplet else None
+        return _name_by_mac(nic, kind, links)
 
     private, public = (_if_needed(find, kind, needed) for kind in KINDS)
     return Host(identity.droplet_id, private, public, "metadata")

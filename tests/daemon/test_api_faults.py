@@ -238,12 +238,14 @@ def _unharmed(site: Site, case: Case) -> None:
     assert (Committed, site.addresses()) == (type(mended[0]), mended[2])
 
 
+@pytest.mark.fault("A1", "A2", "A4", "A8", "A9", "A10", "A11", "A12", "A13", "A15", "A18", "B1")
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_a_broken_answer_changes_nothing(case: Case) -> None:
     """Failed or Refused with its own reason, generation and peers as before; the next good answer counts."""
     _unharmed(Site(case.policy, FakeBackend()), case)
 
 
+@pytest.mark.fault("A1", "A9", "A13")
 @pytest.mark.kernel
 @pytest.mark.parametrize("name", ["status-500", "none-at-all", "cut", "401", "vpcs-hidden", "page-2-empty"])
 def test_a_broken_answer_leaves_the_kernel_alone(namespace: "Namespace", name: str) -> None:
@@ -277,6 +279,7 @@ def test_no_scripted_fault_is_left_out() -> None:
     assert known | {"drip", "cut", "misdeclare", "bomb", "endless", "black_hole", "reset"} == set(EFFECTS)
 
 
+@pytest.mark.fault("A8")
 def test_a_foreign_link_is_never_followed() -> None:
     """A server that a `next` link or a redirect names hears nothing, least of all the token."""
     with socket.create_server(("127.0.0.1", 0)) as sink:
@@ -315,6 +318,7 @@ def test_a_deletion_between_two_pages_takes_no_live_droplet(lost: int) -> None:
     assert before - {str(gone.address("private"))} == after
 
 
+@pytest.mark.fault("A10")
 def test_a_token_without_scopes_changes_nothing() -> None:
     """A full token that becomes one of fewer scopes: each loss is named, and nobody is taken away."""
     site = Site(TAGGED, FakeBackend())
@@ -335,6 +339,7 @@ def test_a_token_without_scopes_changes_nothing() -> None:
     assert [first[1:]] * 4 == [found[1:] for found in rest]
 
 
+@pytest.mark.fault("A16")
 def test_one_odd_droplet_costs_nobody() -> None:
     """An entry that cannot be read is carried over; the others come and go as they do."""
     site = Site(Policy(), FakeBackend())

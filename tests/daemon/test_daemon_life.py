@@ -53,6 +53,7 @@ def test_sigterm_ends_it_and_the_rules_stand(machine: "Machine") -> None:
     assert running.lines("daemon.stopped")[0].endswith("rules=kept")
 
 
+@pytest.mark.fault("B1")
 def test_sigterm_does_not_wait_for_a_silent_api(machine: "Machine") -> None:
     """An answer that never comes does not keep the daemon from ending at once."""
     running = machine.start()
@@ -114,6 +115,7 @@ def test_a_normal_day_is_a_short_log(machine: "Machine") -> None:
     assert ["daemon.started", "peers.known", "daemon.ready", "peer.joined", "daemon.stopped"] == events
 
 
+@pytest.mark.fault("C1")
 def test_it_knows_who_it_is_without_metadata(machine: "Machine") -> None:
     """What the metadata service said at the first start serves the second one, when it is silent."""
     first = machine.start()

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.kernel
 OTHER = "dop_v1_" + "0badf00d" * 8
 
 
+@pytest.mark.fault("A1", "A15")
 @pytest.mark.parametrize(
     ("effect", "event"),
     [(Status(500), "api.fetch.failed"), (garbage(), "api.snapshot.rejected")],
@@ -51,6 +52,7 @@ def test_an_api_in_trouble_takes_nobody_away(machine: "Machine", effect: "Effect
     assert "now failing" not in running.status
 
 
+@pytest.mark.fault("A12", "B1")
 def test_a_silent_api_starves_no_watchdog(machine: "Machine") -> None:
     """While an answer does not come, the loop goes round and says so, and the peers stay."""
     running = machine.start(environ={"WATCHDOG_USEC": "1000000"})
@@ -63,6 +65,7 @@ def test_a_silent_api_starves_no_watchdog(machine: "Machine") -> None:
     assert (generation, machine.addresses(*PEERS)) == (machine.generation, machine.peers)
 
 
+@pytest.mark.fault("A9")
 def test_a_token_is_rotated_by_file_and_sighup(machine: "Machine") -> None:
     """A revoked token keeps the peers and says so; the new one in the file counts from SIGHUP on."""
     running = machine.start()
@@ -79,6 +82,7 @@ def test_a_token_is_rotated_by_file_and_sighup(machine: "Machine") -> None:
     assert not any(CANARY in line or OTHER in line for line in (*running.log, *running.told("STATUS")))
 
 
+@pytest.mark.fault("A10")
 def test_a_token_that_lost_a_scope_is_named(machine: "Machine") -> None:
     """403 on the VPCs: peers stay, and the line says which scope is missing."""
     running = machine.start()
@@ -89,6 +93,7 @@ def test_a_token_that_lost_a_scope_is_named(machine: "Machine") -> None:
     assert machine.addresses(*PEERS) == machine.peers
 
 
+@pytest.mark.fault("H2")
 def test_an_invalid_file_on_reload_changes_nothing(machine: "Machine") -> None:
     """RELOADING, then READY with the reason in STATUS and in the log; the old policy goes on."""
     running = machine.start()
@@ -223,6 +228,7 @@ def test_without_journald_lines_have_priorities(machine: "Machine") -> None:
     ]
 
 
+@pytest.mark.fault("H1")
 def test_an_invalid_file_at_the_start_is_events_in_the_journal(machine: "Machine") -> None:
     """Under systemd a daemon that cannot start ends with 78 and an event for each mistake."""
     machine.config.write_text("[peers]\nscoop = 'vpc'\n[source]\nkind = 'file'\npath = 'x'\n")
@@ -233,6 +239,7 @@ def test_an_invalid_file_at_the_start_is_events_in_the_journal(machine: "Machine
     assert {"line=2", "key=peers.scoop"} <= set(running.log[0].split())
 
 
+@pytest.mark.fault("J5")
 def test_the_token_is_nowhere(machine: "Machine") -> None:
     """Through a life with every trouble: no output, state, status, command line or environment has it."""
     running = machine.start()

@@ -50,6 +50,7 @@ def _state(machine: "Machine", name: str) -> "Path":
     return machine.folder / "state" / name
 
 
+@pytest.mark.fault("B7")
 def test_it_is_ready_without_the_api(kept: "Machine") -> None:
     """READY with the kept peers in the kernel; STATUS says that they are restored, then who is there."""
     running = kept.start()
@@ -64,6 +65,7 @@ def test_it_is_ready_without_the_api(kept: "Machine") -> None:
     running.says("enforcing 3 peers (vpc lab)")
 
 
+@pytest.mark.fault("B7")
 def test_it_needs_no_network_at_all(kept: "Machine") -> None:
     """Neither metadata nor the API answer, or even refuse: the kept state stands all the same."""
     kept.namespace.run("ip", "address", "flush", "dev", "eth0")
@@ -263,6 +265,7 @@ def _asked(machine: "Machine", running: "Running") -> None:
     assert running.process.poll() is None
 
 
+@pytest.mark.fault("B2")
 def test_a_hanging_name_lookup_keeps_nobody_from_ending(
     machine: "Machine", silent_resolver: tuple[str, ...]
 ) -> None:

@@ -54,6 +54,7 @@ def test_what_is_hardly_meant_is_said(machine: "Machine") -> None:
     assert "" == _reload(machine, "--quiet").stderr
 
 
+@pytest.mark.fault("H2")
 def test_a_refused_one_fails_and_says_why(machine: "Machine") -> None:
     """Exit 78 with the file, the line and the mistake; the old policy stays; the next good one counts."""
     running = machine.start()
@@ -199,6 +200,7 @@ def _nobody(machine: "Machine", pid: int) -> "subprocess.CompletedProcess[str]":
     return machine.droplan("reload", environ={"MAINPID": str(pid)}, prefix=prefix)
 
 
+@pytest.mark.fault("H2")
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving up a right takes root")
 def test_a_backend_that_this_machine_cannot_have_is_refused(machine: "Machine") -> None:
     """Exit 78 at once with what is missing; the daemon goes on with the old configuration."""

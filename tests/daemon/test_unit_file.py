@@ -31,6 +31,7 @@ def _about(said: str, unit: Path) -> list[str]:
     return [line for line in said.splitlines() if unit.name in line]
 
 
+@pytest.mark.fault("H1", "J5")
 @pytest.mark.parametrize(
     ("key", "expected"),
     [

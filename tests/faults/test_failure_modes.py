@@ -59,7 +59,7 @@ def test_texts_are_whole_and_on_one_line() -> None:
     [
         '@pytest.mark.fault("A1")\ndef test_it(): ...',
         '@pytest.mark.fault("A1")\nasync def test_it(): ...',
-        "@pytest.mark.parametrize('x', [pytest.param(1, marks=pytest.mark.fault('A1'))])\ndef test_it(x): ...",
+        '@pytest.mark.parametrize("x", [pytest.param(1, marks=pytest.mark.fault("A1"))])\ndef test_it(x): 0',
         '@pytest.mark.fault("A1")\nclass TestAll:\n    def test_it(self): ...',
         'pytestmark = pytest.mark.fault("A1")\ndef test_it(): ...',
         'pytestmark = [pytest.mark.kernel, pytest.mark.fault("A1")]\ndef test_it(): ...',

@@ -170,6 +170,7 @@ def test_a_shadowed_do_key_is_warned_about(loaded: "Loading", file: Path) -> Non
     ]
 
 
+@pytest.mark.fault("J5")
 def test_a_token_does_not_show_itself(loaded: "Loading", canary: str) -> None:
     """Neither repr, str, format, JSON, asdict nor pickle gives the secret away; only reveal does."""
     settings = loaded("", {"DO_KEY": canary}, need_token=True)
@@ -228,6 +229,7 @@ MISPLACED = [
 ]
 
 
+@pytest.mark.fault("J5")
 @pytest.mark.parametrize(("text", "environ"), MISPLACED)
 @pytest.mark.parametrize("maker", ["digitalocean", "hexadecimal"])
 def test_a_token_in_the_wrong_place_is_never_shown(
@@ -265,6 +267,7 @@ SHORT = [
 ]
 
 
+@pytest.mark.fault("J5")
 @pytest.mark.parametrize("text", SHORT)
 def test_a_secret_under_its_name_is_never_shown(file: Path, text: str) -> None:
     """What stands under a key named for a secret, or in a URL's user, is masked however short it is."""
@@ -281,6 +284,7 @@ def test_a_token_in_place_of_its_file_is_recognised(faults: "Faults", canary: st
     assert "must be the path of a file, not the secret itself" in problem.message
 
 
+@pytest.mark.fault("J5")
 def test_no_token_in_warnings(file: Path, canary: str) -> None:
     """Nor does a warning repeat one."""
     file.write_text("")

@@ -85,6 +85,7 @@ def _standing(world: World) -> list[int]:
 # What a good poll gives.
 
 
+@pytest.mark.fault("A18")
 def test_a_poll_gives_the_whole_account(cloud: Cloud, world: World) -> None:
     """Ordinary and GPU Droplets by id, VPCs, the active peering, origin and time."""
     fleet = gathered(cloud)
@@ -195,6 +196,7 @@ def test_a_failed_poll_tells_the_budget_too(cloud: Cloud) -> None:
     polling(cloud, poll)
 
 
+@pytest.mark.fault("A11")
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
@@ -221,6 +223,7 @@ def test_a_429_says_how_long_within_bounds(cloud: Cloud, headers: dict[str, str]
     assert expected == error.wait
 
 
+@pytest.mark.fault("A11")
 @pytest.mark.parametrize("value", ["", "-1", "5e3", "9" * 5_000, "5_000", "NaN"])
 def test_garbage_in_the_budget_headers_is_no_budget(cloud: Cloud, value: str) -> None:
     """The poll is as good as without them."""
@@ -250,6 +253,7 @@ def test_garbage_later_leaves_the_budget_as_it_was(cloud: Cloud) -> None:
 # What refuses us.
 
 
+@pytest.mark.fault("A9")
 def test_a_wrong_token_is_denied(cloud: Cloud) -> None:
     """401: an operator must act, and the sentence does not show the token."""
     wrong = "dop_v1_canary_wrong"
@@ -259,6 +263,7 @@ def test_a_wrong_token_is_denied(cloud: Cloud) -> None:
     assert wrong not in str(error)
 
 
+@pytest.mark.fault("A10")
 @pytest.mark.parametrize("missing", ["droplet:read", "vpc:read", "vpc_peering:read"])
 def test_a_missing_scope_is_named(world: World, missing: str) -> None:
     """403 says which scope the token must be given."""
@@ -276,6 +281,7 @@ def test_of_several_missing_scopes_the_first_is_named(world: World) -> None:
     assert "droplet:read" == getattr(_failure(cloud), "scope", None)
 
 
+@pytest.mark.fault("A1")
 @pytest.mark.parametrize("status", [400, 404, 408, 418, 500, 502, 503, 504, 599])
 def test_a_status_that_is_no_answer_is_unavailable(cloud: Cloud, status: int) -> None:
     """The error carries status and page."""
@@ -285,6 +291,7 @@ def test_a_status_that_is_no_answer_is_unavailable(cloud: Cloud, status: int) ->
     assert ("http_status", status, 1) == (error.reason, error.status, error.page)
 
 
+@pytest.mark.fault("A2")
 def test_a_failure_on_any_page_throws_the_poll_away() -> None:
     """502 on page 3 of 5: no Fleet, and the page is named."""
     cloud = Cloud(big_fleet(1_000))
@@ -294,6 +301,7 @@ def test_a_failure_on_any_page_throws_the_poll_away() -> None:
     assert (502, 3) == (error.status, error.page)
 
 
+@pytest.mark.fault("A2", "A18")
 @pytest.mark.parametrize("which", [{"type": "gpus"}, {"path": "/v2/vpcs"}, {"path": "/v2/vpc_peerings"}])
 def test_a_failure_of_any_listing_throws_the_poll_away(cloud: Cloud, which: dict[str, str]) -> None:
     """Both lists of Droplets and what the scope needs, or nothing."""
@@ -338,6 +346,7 @@ DOUBTFUL: dict[str, tuple[Effect, str]] = {
 }
 
 
+@pytest.mark.fault("A8", "A13")
 @pytest.mark.parametrize("name", DOUBTFUL)
 def test_a_doubtful_answer_is_no_fleet(cloud: Cloud, name: str) -> None:
     """Whatever does not add up is SourceDoubtful by its name, and no memory is spent on it."""
@@ -364,6 +373,7 @@ def test_a_zipped_answer_must_be_whole(cloud: Cloud, zipped: bytes, fits: bool) 
         assert "bad_body" == _failure(cloud).reason
 
 
+@pytest.mark.fault("A13")
 def test_a_bomb_does_not_fill_the_memory(cloud: Cloud) -> None:
     """300 MiB in 300 KiB of gzip: reading stops at the cap, counted in decoded bytes."""
     cloud.faults.add(Fault(Deliver(Bomb()), path="/v2/droplets", type="droplets"))
@@ -375,6 +385,7 @@ def test_a_bomb_does_not_fill_the_memory(cloud: Cloud) -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.fault("A16")
 def test_one_odd_droplet_is_named_in_the_fleet(cloud: Cloud, world: World) -> None:
     """The others are the Fleet."""
     victim = _standing(world)[1]
@@ -496,6 +507,7 @@ def test_a_list_that_never_holds_still_is_doubtful() -> None:
 # Where the token goes.
 
 
+@pytest.mark.fault("A8", "J5")
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_the_token_goes_nowhere_else(cloud: Cloud, status: int) -> None:
     """Neither a redirect nor a `next` link makes us talk to another server."""
@@ -514,6 +526,7 @@ def test_the_token_goes_nowhere_else(cloud: Cloud, status: int) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.fault("J5")
 def test_the_token_is_in_no_log(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
     """Not even where the libraries below log everything they do."""
     caplog.set_level(logging.DEBUG)
@@ -558,6 +571,7 @@ BROKEN: dict[str, tuple[Delivery, str]] = {
 }
 
 
+@pytest.mark.fault("B1")
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_connection_is_unavailable(cloud: Cloud, name: str) -> None:
     """Each kind by its name, within the deadline."""
@@ -585,6 +599,7 @@ def test_a_source_recovers_when_the_api_does(cloud: Cloud, world: World) -> None
     polling(cloud, poll)
 
 
+@pytest.mark.fault("A12")
 def test_the_loop_stays_alive_while_an_answer_drips(cloud: Cloud) -> None:
     """Nothing of a poll blocks: a watchdog fed by the loop is fed."""
     cloud.faults.add(Fault(Deliver(Drip(0.01))))
@@ -606,6 +621,7 @@ def test_the_loop_stays_alive_while_an_answer_drips(cloud: Cloud) -> None:
     assert beats > 20
 
 
+@pytest.mark.fault("B2")
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
@@ -620,6 +636,7 @@ def test_a_server_that_is_not_there_is_unavailable(cloud: Cloud, url: str, reaso
     assert (SourceUnavailable, reason) == (type(error), error.reason)
 
 
+@pytest.mark.fault("B2")
 @pytest.mark.kernel
 def test_a_name_that_nobody_resolves_is_dns(cloud: Cloud, namespace: "Namespace") -> None:
     """In a namespace where no resolver can be reached."""
@@ -627,6 +644,7 @@ def test_a_name_that_nobody_resolves_is_dns(cloud: Cloud, namespace: "Namespace"
     assert (SourceUnavailable, "dns") == (type(error), error.reason)
 
 
+@pytest.mark.fault("B1")
 @pytest.mark.kernel
 def test_a_black_hole_before_the_connection_is_a_deadline(cloud: Cloud, namespace: "Namespace") -> None:
     """Dropped without a reset, as a firewall does it."""
@@ -648,6 +666,7 @@ def test_the_operators_authority_is_trusted(
     assert len(world.droplets) == len(fleet.droplets)
 
 
+@pytest.mark.fault("B3")
 @pytest.mark.parametrize("case", ["unknown authority", "expired", "another name"])
 def test_a_certificate_that_does_not_verify_ends_the_poll(
     cloud: Cloud, authority: "Authority", ca_file: "Path", case: str
@@ -665,6 +684,7 @@ def test_a_certificate_that_does_not_verify_ends_the_poll(
     polling(cloud, poll, tls=tls, ca_file=trusted)
 
 
+@pytest.mark.fault("B3")
 def test_a_server_without_tls_is_told_so(cloud: Cloud) -> None:
     """The scheme says https and the server does not."""
 

@@ -13,7 +13,7 @@ from droplan_daemon.lab.metadata import fixed
 from droplan_daemon.lab.server import LabServer
 from droplan_daemon.lab.world import World
 from droplan_daemon.model.addresses import parse_address
-from droplan_daemon.model.fleet import Droplet, Fleet
+from droplan_daemon.model.fleet import Droplet, Fleet, InterfaceKind
 from droplan_daemon.model.host import Host, Link
 from droplan_daemon.sources.host import DropletFinder, by_addresses, by_identity, by_memory
 from droplan_daemon.sources.links import read_links
@@ -227,6 +227,7 @@ def test_metadata_are_asked_first_and_beat_memory(machine: Machine) -> None:
     )
 
 
+@pytest.mark.fault("C1")
 @pytest.mark.parametrize("effect", [Status(500), Status(404), Deliver(BlackHole())])
 def test_without_metadata_the_fleet_decides_before_memory(machine: Machine, effect: Effect) -> None:
     """Unreachable, slow, or not of DigitalOcean."""
@@ -236,6 +237,20 @@ def test_without_metadata_the_fleet_decides_before_memory(machine: Machine, effe
     assert Host(us, "ens4", "ens3", "addresses") == found
 
 
+@pytest.mark.fault("C3")
+def test_an_interface_is_gone_when_metadata_and_the_fleet_agree(machine: Machine) -> None:
+    """Metadata that forget it are not enough: it is found by its address, or missed; then both say so."""
+    world, us, links, fleet = machine
+    v4 = tuple(n for n in world.droplets[us].v4 if n.kind == "public")
+    world.change_droplet(us, v4=v4)
+    assert Host(us, "ens4", "ens3", "metadata") == _located(world, us, fleet, links)
+    (missed,) = _located(world, us, fleet, links[:1]).lost
+    assert (InterfaceKind.PRIVATE, "interface_missing") == (missed.kind, missed.reason)
+    agreed = _located(world, us, Fleet((_droplet(us, None, "203.0.113.7"),)), links[:1])
+    assert (Host(us, None, "ens3", "metadata"), ()) == (agreed, agreed.lost)
+
+
+@pytest.mark.fault("C1")
 def test_without_either_we_are_who_we_were(machine: Machine) -> None:
     """A Fleet that does not know our addresses does not make us forget."""
     world, us, links, _ = machine
@@ -251,6 +266,7 @@ def test_without_anything_nobody_knows(machine: Machine) -> None:
     assert "not_in_fleet" == error.reason
 
 
+@pytest.mark.fault("C4")
 def test_nonsense_from_metadata_is_not_silence(machine: Machine) -> None:
     """Somebody else answers there: nothing is concluded, however good the memory."""
     world, us, links, fleet = machine
@@ -258,6 +274,7 @@ def test_nonsense_from_metadata_is_not_silence(machine: Machine) -> None:
     assert "metadata_rejected" == error.reason
 
 
+@pytest.mark.fault("C1")
 def test_what_was_found_is_remembered(machine: Machine) -> None:
     """Metadata that fall silent later do not make us forget what they said."""
     world, us, links, _ = machine

@@ -65,6 +65,7 @@ def test_an_interface_that_is_not_there_is_none(home: World, without: str, other
     assert getattr(identity, other) is not None
 
 
+@pytest.mark.fault("C1")
 @pytest.mark.parametrize(
     "effect",
     [
@@ -85,6 +86,7 @@ def test_silence_is_unavailable(home: World, effect: Effect) -> None:
         _asked(_service(home, home.add_droplet("one"), effect), deadline=0.3)
 
 
+@pytest.mark.fault("C4")
 @pytest.mark.parametrize(
     "effect",
     [
@@ -127,6 +129,7 @@ def test_no_interface_at_all_is_possible(interfaces: Json) -> None:
     assert (None, None) == (identity.private, identity.public)
 
 
+@pytest.mark.fault("C4")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -153,6 +156,7 @@ def test_a_wrong_field_rejects_the_whole(changes: Json) -> None:
     assert "metadata_rejected" == caught.value.reason
 
 
+@pytest.mark.fault("C4")
 @given(st.binary(max_size=200), st.integers(0), st.integers(0, 255))
 def test_any_bytes_raise_nothing_but_our_errors(raw: bytes, at: int, value: int) -> None:
     """Random ones, and good ones with a byte changed."""

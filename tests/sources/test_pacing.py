@@ -63,6 +63,7 @@ def test_a_larger_fleet_polls_no_more_often(
     assert small <= large
 
 
+@pytest.mark.fault("A22")
 @given(
     st.integers(1, 400),
     st.integers(1, 12),
@@ -93,6 +94,7 @@ def test_even_a_fleet_too_large_spends_its_share_on_average(size: int, spent: in
     assert HOUR / period * size * spent <= SHARE * limit * (1 + 1e-9)
 
 
+@pytest.mark.fault("A22")
 @given(INTERVALS, st.integers(0, 500), SIZES, JITTER)
 def test_a_scarce_budget_makes_us_give_way(interval: float, remaining: int, size: int, jitter: float) -> None:
     """With less than a tenth remaining the wait grows, up to fourfold, and reaches the reset."""
@@ -106,6 +108,7 @@ def test_a_scarce_budget_makes_us_give_way(interval: float, remaining: int, size
         assert wait >= STRETCH * usual * (1 - 1e-9)
 
 
+@pytest.mark.fault("A22")
 def test_a_fleet_of_200_stays_within_the_minute() -> None:
     """200 clients that start at once: after start-up no minute has more than 250 requests (A22)."""
     dice, spent, clients = random.Random(7), 4, 200
@@ -122,6 +125,7 @@ def test_a_fleet_of_200_stays_within_the_minute() -> None:
     assert busiest <= 250
 
 
+@pytest.mark.fault("A1")
 @given(st.integers(-5, 10**9), JITTER)
 def test_backoff_stays_within_a_second_and_five_minutes(attempt: int, jitter: float) -> None:
     """Whatever the count of failures."""
@@ -137,11 +141,13 @@ def test_backoff_doubles_what_it_can_reach(jitter: float) -> None:
     assert all(one <= other for one, other in pairwise(waits))
 
 
+@pytest.mark.fault("A1", "A22")
 def test_backoff_spreads_over_its_whole_range() -> None:
     """Full jitter: a fleet that failed together does not come back together."""
     assert [1.0, 128.5, 256.0] == [backoff(8, jitter) for jitter in (0.0, 0.5, 1.0)]
 
 
+@pytest.mark.fault("A9", "A11")
 @pytest.mark.parametrize(
     ("error", "shortest", "longest"),
     [

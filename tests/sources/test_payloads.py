@@ -45,6 +45,7 @@ def test_a_droplet_keeps_what_a_policy_can_ask_about() -> None:
     assert expected == _only(raw)
 
 
+@pytest.mark.fault("A17")
 @pytest.mark.parametrize(
     ("changes", "field", "expected"),
     [
@@ -138,6 +139,7 @@ ODD: list[tuple[Any, int | None, str]] = [
 ]
 
 
+@pytest.mark.fault("A16")
 @pytest.mark.parametrize(("changes", "named", "reason"), ODD)
 def test_an_odd_droplet_is_named_and_costs_nobody_else(changes: Json, named: int | None, reason: str) -> None:
     """One malformed entry is skipped with its id and reason, is counted, and its neighbours stay."""
@@ -147,6 +149,7 @@ def test_an_odd_droplet_is_named_and_costs_nobody_else(changes: Json, named: int
     assert 3 == len(page.keys)
 
 
+@pytest.mark.fault("A16")
 @pytest.mark.parametrize("missing", ["id", "name", "networks"])
 def test_a_droplet_without_its_essentials_is_odd(missing: str) -> None:
     """Above all `networks`: if its absence were normal, one bad answer would take every peer away."""
@@ -217,6 +220,7 @@ def test_a_body_that_is_no_listing_is_doubtful_as_a_whole(reason: str, text: byt
     assert len(str(caught.value)) < 160
 
 
+@pytest.mark.fault("A15")
 @pytest.mark.parametrize("key", ["networks", "vpc_uuid"])
 def test_a_droplet_that_says_something_twice_is_doubtful(key: str) -> None:
     """With repeated keys the last one would win silently."""
@@ -298,6 +302,7 @@ def test_a_flipped_byte_raises_nothing_but_doubt(at: int, value: int) -> None:
         assert {4} >= {len(a) for d in page.items for a in d.private}
 
 
+@pytest.mark.fault("A16")
 @given(st.sampled_from(sorted(droplet())), JSON)
 def test_any_value_in_any_field_costs_at_most_that_droplet(field: str, value: object) -> None:
     """Law 2 over every field and every JSON value."""

@@ -31,6 +31,7 @@ def test_the_api_by_name(server: "Server") -> None:
     server.says("enforcing 3 peers")
 
 
+@pytest.mark.fault("J5")
 def test_an_encrypted_token(server: "Server") -> None:
     """The token as the unit's own comment has it: encrypted on disk, and the plain file gone."""
     sealed = f"{TOKEN_FILE}.cred"

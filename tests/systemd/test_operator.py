@@ -90,6 +90,7 @@ def test_a_bad_reload(enforcing: "Server") -> None:
     until(lambda: "config" not in enforcing.status, 30, lambda: enforcing.status)
 
 
+@pytest.mark.fault("H1")
 def test_a_bad_configuration_at_the_start(enforcing: "Server") -> None:
     """Exit 78, once; the rules stand; the journal names the line; mended, it starts."""
     rules = enforcing.rules()
@@ -165,6 +166,7 @@ def test_a_token_with_a_mistake(server: "Server") -> None:
     assert TOKEN not in server.box.run("journalctl", "--no-pager", "--output=json")
 
 
+@pytest.mark.fault("A9")
 def test_token_rotation(enforcing: "Server") -> None:
     """The old token is revoked: said, and the peers stay; the new one and a restart: all is well."""
     record = enforcing.probe()
@@ -180,6 +182,7 @@ def test_token_rotation(enforcing: "Server") -> None:
     assert ([], []) == (record.lost("peer", span), record.answered("stranger", span))
 
 
+@pytest.mark.fault("J5")
 def test_the_token_is_nowhere(enforcing: "Server") -> None:
     """Journal, state, status, command lines and environments of all processes have no token."""
     enforcing.tokens()

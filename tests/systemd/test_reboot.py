@@ -230,6 +230,7 @@ def test_a_clone_finds_itself(enforcing: "Server") -> None:
     assert "activating" == enforcing.show("ActiveState")
 
 
+@pytest.mark.fault("B7")
 @pytest.mark.full
 def test_no_network_for_a_while(enforcing: "Server") -> None:
     """Booted with no network at all, it is ready from the disk; when the network comes, it is in step."""
