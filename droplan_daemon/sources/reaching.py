@@ -6,6 +6,7 @@ Laws:
 """
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,9 +18,10 @@ from .http import trust
 if TYPE_CHECKING:
     from pathlib import Path
 
-DEADLINE = 5.0
+DEADLINE = 3.0
 """Seconds for the name, the connection and the handshake together."""
 
+_LEAVE = 0.5
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -46,4 +48,6 @@ class ApiProbe:
         host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 443)
         context = trust(self._url, self._ca_file) if parts.scheme == "https" else None
         _, writer = await asyncio.open_connection(host, port, ssl=context)
-        writer.transport.abort()
+        writer.close()
+        with suppress(OSError, TimeoutError):  # it was reached, however it takes leave
+            await within(_LEAVE, writer.wait_closed())

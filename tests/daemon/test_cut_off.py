@@ -34,11 +34,11 @@ def outside(machine: "Machine") -> "Iterator[Machine]":
     for where, name, address in ((machine.namespace, "eth0", OWN), (internet, "eth0-far", API)):
         where.run("ip", "address", "add", f"{address}/24", "dev", name)
         where.run("ip", "link", "set", name, "up")
-    listening = internet.call(socket.create_server, (API, 0))
+    listening = internet.call(socket.create_server, (API, 443))
     authority.write(machine.folder / "ca.pem")
     api = LabServer(machine.api, sock=listening, tls=authority.server(API))
     with serving(api):
-        machine.url = f"https://{API}:{api.address[1]}"
+        machine.url = f"https://{API}"
         machine.write()
         yield machine
     internet.close()
@@ -65,6 +65,7 @@ def test_a_reload_that_cuts_the_daemon_off_is_taken_back(outside: "Machine") -> 
     outside.polled()
 
 
+@pytest.mark.full
 def test_once_takes_it_back_too(outside: "Machine") -> None:
     """Exit 1 with the same sentence; on a machine without rules there are none again."""
     outside.write(CUT_OFF)
@@ -73,6 +74,7 @@ def test_once_takes_it_back_too(outside: "Machine") -> None:
     assert "the API can no longer be reached" in done.stderr
 
 
+@pytest.mark.full
 def test_a_restart_is_no_way_round(outside: "Machine") -> None:
     """The daemon ends and starts with rules that cut it off: what stood stands, and it hears the API."""
     running = outside.start()
