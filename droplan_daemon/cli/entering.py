@@ -48,12 +48,11 @@ class Told:
 def of_policy(policy: "Policy") -> Told:
     """What the file says, whatever the fleet."""
     found, ports = doors(policy), policy.management.ports
-    lines = [f"  {port}: {_stated(found, port, tuple(InterfaceKind))}" for port in ports]
+    when = "once audit ends, " if policy.mode is Mode.AUDIT else ""
+    lines = [f"{when}log in by {port}: {_stated(found, port, tuple(InterfaceKind))}" for port in ports]
     plain = {**_about(policy), "closed": shut(policy), "doors": [_plain(door) for door in found]}
     refused = shut(policy) and policy.management.required
-    return Told(
-        ("management:", *lines), plain, _refusal(policy, "any Droplet, in any fleet") if refused else None
-    )
+    return Told(tuple(lines), plain, _refusal(policy, "any Droplet, in any fleet") if refused else None)
 
 
 def of_one(policy: "Policy", fleet: "Fleet", own: "Droplet") -> Told:
@@ -71,22 +70,27 @@ def of_one(policy: "Policy", fleet: "Fleet", own: "Droplet") -> Told:
 
 def of_all(policy: "Policy", fleet: "Fleet") -> Told:
     """What it says for each kind of Droplet, and whom it means that nobody reaches."""
-    said: defaultdict[str, list[Droplet]] = defaultdict(list)
+    said: defaultdict[tuple[Ports, bool, str], list[Droplet]] = defaultdict(list)
     for profile, droplets in kinds(policy, fleet):
         here = tuple(kind for kind in InterfaceKind if droplets[0].addresses(kind))
-        audit = " once audit ends" if profile.mine.mode is Mode.AUDIT else ""
-        found = doors(profile.mine)
+        found, audit = doors(profile.mine), profile.mine.mode is Mode.AUDIT
         for port in policy.management.ports:
-            said[f"{port}{audit} {_stated(found, port, here, of_all=False)}"] += droplets
+            said[port, audit, _stated(found, port, here, of_all=False)] += droplets
     closed = locked(policy, fleet)
-    lines = [f"  {names(droplets)}: {text}" for text, droplets in said.items()]
+    lines = [
+        f"{'once audit ends, ' if audit else ''}log in to {names(droplets)} by {port}: {text}"
+        for (port, audit, text), droplets in said.items()
+    ]
     plain = {
         **_about(policy),
         "closed": [droplet.name for droplet in closed],
-        "groups": [{"droplets": [d.name for d in droplets], "says": text} for text, droplets in said.items()],
+        "groups": [
+            {"droplets": [d.name for d in droplets], "port": str(port), "from": text, "audit": audit}
+            for (port, audit, text), droplets in said.items()
+        ],
     }
     refused = closed and policy.management.required
-    return Told(("management:", *lines), plain, _refusal(policy, names(closed)) if refused else None)
+    return Told(tuple(lines), plain, _refusal(policy, names(closed)) if refused else None)
 
 
 def names(droplets: "Iterable[Droplet]") -> str:

@@ -95,12 +95,9 @@ def access(
 
 def lines(found: Access) -> "Iterator[str]":
     """For people."""
-    if found.audit:
-        yield "management, once audit ends (until then nobody is kept out):"
-    else:
-        yield "management:"
+    when = "once audit ends, " if found.audit else ""
     for port in found.policy.management.ports:
-        yield f"  {port}: {sentence(found, port)}"
+        yield f"{when}log in by {port}: {_sentence(found, port)}"
     yield from _cuts(found)
     if found.closed and found.audit:
         yield f"! once audit ends, nobody could reach {ports_of(found.policy.management)}"
@@ -108,7 +105,7 @@ def lines(found: Access) -> "Iterator[str]":
         yield f"! nobody could reach {ports_of(found.policy.management)}, and the configuration says so"
 
 
-def sentence(found: Access, port: "Ports") -> str:
+def _sentence(found: Access, port: "Ports") -> str:
     """`from tunnel-1 (10.10.0.2) by private; from nobody by public`."""
     here = [entrance for entrance in found.entrances if entrance.way.port == port]
     return "; ".join(map(_phrase, here)) or "there is no interface"
@@ -124,10 +121,10 @@ def _cuts(found: Access) -> "Iterator[str]":
     if found.own:
         yield f"! your own SSH connection from {format_address(found.own.connection.source)} would be cut"
     if found.cuts:
-        more = "other " if found.own else ""
-        which = "connection" if len(found.cuts) == 1 else "connections"
+        other = "other " if found.own else ""
+        what = f"{other}open login" if len(found.cuts) == 1 else f"{other}open logins"
         names = tuple(dict.fromkeys(name for name, _ in found.cuts))
-        yield f"! {len(found.cuts):,} {more}open {which} to them would be cut: from {_listed(names)}"
+        yield f"! {len(found.cuts):,} {what} would be cut: from {_listed(names)}"
 
 
 def plain(found: Access) -> dict[str, Any]:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from tests.conftest import Namespace
 
 
-_MEANING = ("judged", "released", "reach", "cuts")
+_MEANING = ("judged", "released", "reach", "cuts", "management")
+_PEERS = "tunnel-1 (10.10.0.2), web-2 (10.10.0.4), mysql-1 (10.10.0.5)"
 
 
 def test_plan_leads_with_who_gets_in(droplan: "Droplan", fleet_file: "Path") -> None:
@@ -26,6 +27,7 @@ def test_plan_leads_with_who_gets_in(droplan: "Droplan", fleet_file: "Path") -> 
         "on a kernel that holds nothing yet, web-1 would get:",
         "eth1 inbound is judged from now on; it lets through, beside what keeps the network alive:",
         "  + tunnel-1, web-2, mysql-1: everything",
+        f"log in by 22/tcp: from {_PEERS} by private; from anybody by public (not managed)",
         "in the kernel:",
         "  +  tunnel-1  10.10.0.2  private-peers-4",
         "  +  web-2     10.10.0.4  private-peers-4",
@@ -37,7 +39,7 @@ def test_plan_leads_with_who_gets_in(droplan: "Droplan", fleet_file: "Path") -> 
 def test_verbose_lists_every_change(droplan: "Droplan", fleet_file: "Path") -> None:
     """As many lines more as were counted."""
     done = droplan("plan", "--verbose", "--fleet", str(fleet_file), "--as", "web-1")
-    assert 1 + 3 + 3 + 15 + 1 == len(done.stdout.splitlines())
+    assert 1 + 4 + 3 + 15 + 1 == len(done.stdout.splitlines())
     assert "  create table" in done.stdout.splitlines()
     assert done.stdout.endswith("to do: 3 addresses in, 15 changes to the table and its rules\n")
 
@@ -52,10 +54,10 @@ def test_a_large_plan_is_cut(droplan: "Droplan", fleet_file: "Path") -> None:
     page["meta"]["total"] = len(page["droplets"])
     fleet_file.write_text(json.dumps(page))
     done = droplan("plan", "--fleet", str(fleet_file), "--as", "web-1")
-    assert 46 == len(done.stdout.splitlines())
+    assert 47 == len(done.stdout.splitlines())
     assert "  … and 162 more addresses (--verbose lists them)" in done.stdout
     whole = droplan("plan", "--verbose", "--fleet", str(fleet_file), "--as", "web-1")
-    assert 1 + 3 + 202 + 15 + 1 == len(whole.stdout.splitlines())
+    assert 1 + 4 + 202 + 15 + 1 == len(whole.stdout.splitlines())
 
 
 def test_exit_code_3_means_something_to_do(droplan: "Droplan", fleet_file: "Path") -> None:
