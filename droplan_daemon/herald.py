@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from . import commits, interim, report, tampering
-from .errors import StoreFailed
+from .errors import ConfigInvalid, StoreFailed
 from .outcomes import Committed, Failed, Refused
 from .report import Reload, ReloadState, Standing
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from .effects import Clock, Disturbance, Notifier, Store
-    from .errors import ConfigInvalid, DroplanError, ExportFailed, Problem
+    from .errors import DroplanError, ExportFailed, Fatal, Problem
     from .logs.conditions import Conditions
     from .metrics.meter import Meter
     from .model.budget import Budget
@@ -284,6 +284,15 @@ class Herald:
             return False
         self.relieve(frozenset({condition}))
         return True
+
+
+def ended_by(error: "Fatal") -> None:
+    """What keeps the daemon from going on, as an event; each mistake of a configuration is one."""
+    if isinstance(error, ConfigInvalid):
+        invalid_configuration(error)
+        return
+    _, event, fields = report.trouble(error, None)
+    structlog.get_logger().error(event, **fields)
 
 
 def invalid_configuration(error: "ConfigInvalid", event: str = "config.invalid") -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from droplan_daemon import __version__, reconcile
-from droplan_daemon.errors import ConfigInvalid, HostUnknown, Refusal
+from droplan_daemon.errors import ConfigInvalid, Fatal, HostUnknown, Refusal
 from droplan_daemon.gate import Gate
 from droplan_daemon.outcomes import Failed, Refused
 from droplan_daemon.workers import Workers
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from droplan_daemon.checkpoint import StateFiles
     from droplan_daemon.daemon import Daemon, Parts
+    from droplan_daemon.logs import Secrets
     from droplan_daemon.model.checkpoint import Checkpoint
     from droplan_daemon.model.fleet import Fleet
     from droplan_daemon.model.policy import Policy
@@ -34,20 +35,25 @@ _HOLDINGS = {"nftables": "table inet droplan", "iptables": "droplan's chains in 
 
 
 def run(args: "argparse.Namespace") -> int:
-    """The daemon."""
-    from droplan_daemon.herald import invalid_configuration
+    """The daemon. What keeps it from starting is an event where the journal reads, else a sentence."""
+    from droplan_daemon.herald import ended_by
     from droplan_daemon.logs import Secrets, configure
     from droplan_daemon.settings import environment
 
     environ, secrets = environment(), Secrets()
     configure(sys.stderr, environ, secrets=secrets)
     try:
-        settings = wiring.settings_of(args)
-    except ConfigInvalid as error:
+        _run_until_told(args, environ, secrets)
+    except Fatal as error:
         if not _journal_reads(sys.stderr, environ):
             raise
-        invalid_configuration(error)
+        ended_by(error)
         return error.exit_code
+    return 0
+
+
+def _run_until_told(args: "argparse.Namespace", environ: dict[str, str], secrets: "Secrets") -> None:
+    settings = wiring.settings_of(args)
     kernels = Kernels()
     kernel = wiring.permitted_backend(settings.policy.firewall, kernels)
 
@@ -60,7 +66,6 @@ def run(args: "argparse.Namespace") -> int:
         return wiring.parts(found, kernel, known, kernels)
 
     asyncio.run(_run(settings, build, environ))
-    return 0
 
 
 def _journal_reads(stream: "TextIO", environ: dict[str, str]) -> bool:
