@@ -55,7 +55,8 @@ def examine(policy: "Policy", fleet: "Fleet", host: "Host", previous: "Fleet | N
             reason="self_missing",
         )
     view = scene(carried, own, peer_droplets(policy.peers, carried, own))
-    require(policy, carried, host, view)
+    # What is carried over was not said by this answer, and cannot show that it hides nothing.
+    require(policy, replace(carried, droplets=fleet.droplets), host, view)
     mine = effective(policy, view)
     for lost in host.lost:
         if mine.on(lost.kind).managed:

@@ -10,6 +10,7 @@ Laws:
    `[peers] max_peers` is not enforced.
 """
 
+from bisect import bisect
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from droplan_daemon.policy.scene import scene
 from .weighing import Group, Weighed, remembered, weigh
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from droplan_daemon.model.doubt import Doubt
     from droplan_daemon.model.fleet import Droplet, Fleet
@@ -86,12 +87,13 @@ def believe(
     """
     desired = compile_ruleset(policy, evidence.fleet, host, evidence.own)
     before = _baseline(policy, enforced)
-    plain = Believed(evidence.fleet, host, evidence.scene, desired)
-    found = plain
-    if before is not None:
-        weighed = _weighed(evidence, host, desired, before, enforced, answered=answered, accepted=accepted)
-        if weighed.doubts:
-            found = _holding(policy, plain, before, enforced, weighed)
+    found = plain = Believed(evidence.fleet, host, evidence.scene, desired)
+    if before is None:
+        pass
+    elif not answered:
+        found = _remembering(plain, before, enforced)
+    elif (weighed := _weighed(plain, evidence.whole, before, enforced, accepted)).doubts:
+        found = _holding(policy, plain, before, enforced, weighed)
     _tag_is_known(policy, found, enforced, accepted)
     _not_too_many(policy, found)
     return found
@@ -109,36 +111,45 @@ def _baseline(policy: "Policy", enforced: Enforced) -> "Ruleset | None":
 
 
 def _strays(name: str, enforced: Enforced) -> frozenset[bytes]:
-    """What is held in this set and belongs to no Droplet that is known."""
-    held = frozenset(enforced.absences.groups.get(name, ()))
+    """What was enforced in this set while something was held, and may be due to no Droplet that is known.
+
+    Where the Policy of that time is known, it is another one: only what belongs to nobody is a stray.
+    """
     was = enforced.ruleset.sets.get(name) if enforced.ruleset else None
-    if not held or was is None or enforced.fleet is None:
+    if not enforced.absences or was is None or enforced.fleet is None:
         return frozenset()
+    if enforced.policy is None:
+        return was.elements
     known = {address for d in enforced.fleet.droplets for address in (*d.private, *d.public)}
-    return held & was.elements - known
+    return was.elements.intersection(enforced.absences.groups.get(name, ())) - known
+
+
+def _remembering(plain: Believed, before: "Ruleset", enforced: Enforced) -> Believed:
+    """What is enforced while nobody answers: nobody leaves whom this Policy let in before."""
+    sizes = {name: len(item.elements) for name, item in before.sets.items()}
+    known = remembered(enforced.absences, sizes)
+    kept = {
+        name: _filled(item, item.elements | before.sets[name].elements, before.sets[name])
+        for name, item in plain.ruleset.sets.items()
+        if item.kind is SetKind.HOSTS and name in before.sets
+    }
+    ruleset = replace(plain.ruleset, sets={**plain.ruleset.sets, **kept})
+    return replace(plain, ruleset=ruleset, doubts=known.doubts, absences=known.absences)
 
 
 def _weighed(
-    evidence: "Evidence",
-    host: "Host",
-    desired: "Ruleset",
-    before: "Ruleset",
-    enforced: Enforced,
-    *,
-    answered: bool,
-    accepted: frozenset[str],
+    plain: Believed, whole: bool, before: "Ruleset", enforced: Enforced, accepted: frozenset[str]
 ) -> Weighed:
     known = enforced.absences
-    if not answered:
-        return remembered(known, {name: len(item.elements) for name, item in before.sets.items()})
-    groups = (*_self(evidence, host, enforced), *_fleet(evidence, enforced), *_sets(desired, before))
-    return weigh(groups, known, whole=evidence.whole, accepted=bool(known) and known.digest in accepted)
+    sets = (*_hosts(plain.ruleset, before), *_ranges(plain, before, enforced))
+    groups = (*_self(plain, enforced), *_fleet(plain, enforced), *sets)
+    return weigh(groups, known, whole=whole, accepted=bool(known) and known.digest in accepted)
 
 
-def _self(evidence: "Evidence", host: "Host", enforced: Enforced) -> "Iterator[Group]":
+def _self(plain: Believed, enforced: Enforced) -> "Iterator[Group]":
     if enforced.own and enforced.host:
         was = _identity(enforced.own, enforced.host)
-        yield Group(SELF, was - _identity(evidence.own, host), len(was))
+        yield Group(SELF, was - _identity(plain.scene.own, plain.host), len(was))
 
 
 def _identity(own: "Droplet", host: "Host") -> frozenset[bytes]:
@@ -148,21 +159,44 @@ def _identity(own: "Droplet", host: "Host") -> frozenset[bytes]:
     return frozenset(map(str.encode, words))
 
 
-def _fleet(evidence: "Evidence", enforced: Enforced) -> "Iterator[Group]":
+def _fleet(plain: Believed, enforced: Enforced) -> "Iterator[Group]":
     if enforced.fleet is None or enforced.host is None:
         return
-    ids = {droplet.id for droplet in evidence.fleet.droplets}
-    gone = {d.id for d in enforced.fleet.droplets} - ids - {enforced.host.droplet_id}
+    ours = {plain.scene.own.id, enforced.host.droplet_id}
+    gone = {droplet.id for droplet in enforced.fleet.droplets} - plain.scene.everyone - ours
     missing = frozenset(number.to_bytes(8, "big") for number in gone)
     others = len(enforced.fleet.droplets) - 1
-    yield Group(FLEET, missing, others, left=bool(ids - {evidence.own.id, enforced.host.droplet_id}))
+    yield Group(FLEET, missing, others, left=bool(plain.scene.everyone - ours))
 
 
-def _sets(desired: "Ruleset", before: "Ruleset") -> "Iterator[Group]":
+def _hosts(desired: "Ruleset", before: "Ruleset") -> "Iterator[Group]":
     for name, old in before.sets.items():
         new = desired.sets.get(name)
         if old.kind is SetKind.HOSTS and new and (new.family, new.kind) == (old.family, old.kind):
             yield Group(name, old.elements - new.elements, len(old.elements), left=bool(new.elements))
+
+
+def _ranges(plain: Believed, before: "Ruleset", enforced: Enforced) -> "Iterator[Group]":
+    """Of ranges: the addresses of known Droplets that were in them. Nobody else's are the Fleet's doing."""
+    for name, old in before.sets.items():
+        new = plain.ruleset.sets.get(name)
+        if old.kind is SetKind.HOSTS or new is None or new.elements == old.elements or not enforced.fleet:
+            continue
+        seen = plain.scene.droplets
+        changed = (droplet for droplet in enforced.fleet.droplets if seen.get(droplet.id) != droplet)
+        missing = _inside(changed, old) - _inside(enforced.fleet.droplets, new)
+        if missing:
+            size = len(_inside(enforced.fleet.droplets, old))
+            yield Group(name, missing, size, left=size > len(missing))
+
+
+def _inside(droplets: "Iterable[Droplet]", ranges: "AddressSet") -> frozenset[bytes]:
+    """The addresses of these Droplets that a set of ranges has."""
+    width = ranges.family.width
+    spans = sorted((element[:width], element[-width:]) for element in ranges.elements)
+    firsts = [first for first, _ in spans]
+    addresses = (a for d in droplets for a in (*d.private, *d.public) if len(a) == width)
+    return frozenset(a for a in addresses if (at := bisect(firsts, a)) and a <= spans[at - 1][1])
 
 
 def _holding(
@@ -173,7 +207,6 @@ def _holding(
     own, host = plain.scene.own, plain.host
     if weighed.held(SELF) and enforced.own and enforced.host:
         own, host = enforced.own, _as_before(host, enforced.host)
-        fleet = _replaced(fleet, (own,))
     frame = compile_ruleset(policy, fleet, host, own)
     if enforced.fleet is None:
         frame = _ranges_of(frame, before)
@@ -204,10 +237,12 @@ def _with_ghosts(fleet: "Fleet", enforced: Enforced, weighed: Weighed) -> "Fleet
     ids = {int.from_bytes(number, "big") for number in weighed.held(FLEET)}
     sets = weighed.absences.groups.keys() - {FLEET, SELF}
     addresses = frozenset[bytes]().union(*map(weighed.held, sets))
+    # Seen from another VPC everybody is where they were: half of what an answer says would fit nobody.
+    everybody = bool(weighed.held(SELF))
     ghosts = (
         droplet
         for droplet in enforced.fleet.droplets
-        if droplet.id in ids or not addresses.isdisjoint((*droplet.private, *droplet.public))
+        if everybody or droplet.id in ids or not addresses.isdisjoint((*droplet.private, *droplet.public))
     )
     vpcs = {vpc.id: vpc for vpc in (*enforced.fleet.vpcs, *fleet.vpcs)}
     peerings = dict.fromkeys((*fleet.peerings, *enforced.fleet.peerings))
