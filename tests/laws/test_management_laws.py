@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from droplan_daemon.errors import Refusal
 from droplan_daemon.gate import Gate, Standing
 from droplan_daemon.model.addresses import Family, family_of
-from droplan_daemon.model.fleet import InterfaceKind
+from droplan_daemon.model.fleet import Droplet, InterfaceKind
 from droplan_daemon.model.host import Host
 from droplan_daemon.model.policy import (
     Direction,
+    InterfacePolicy,
     Lifeline,
     Management,
     Mode,
@@ -23,8 +24,10 @@ from droplan_daemon.model.policy import (
 from droplan_daemon.model.ruleset import Protocol
 from droplan_daemon.outcomes import World
 from droplan_daemon.policy.compile import compile_ruleset
+from droplan_daemon.policy.doors import shut
 from droplan_daemon.policy.effective import effective
 from droplan_daemon.policy.explain import Packet, explain
+from droplan_daemon.policy.locked import as_host, locked
 from droplan_daemon.policy.management import leads_in, ways_in
 from droplan_daemon.policy.openings import CLOSED, of_port_range, of_ports, without
 from droplan_daemon.policy.panic import in_panic
@@ -199,3 +202,34 @@ def test_a_panic_in_a_panic_changes_nothing(policy: Policy, fleet: "Fleet", host
 def _compared(policy: Policy, fleet: "Fleet", host: Host) -> "list[tuple[object, ...]]":
     ways = ways_in(policy.management.ports, host, own(fleet), _reach(policy, fleet, host))
     return [(way.kind, way.port, way.sources, way.judged) for way in ways]
+
+
+def _alone(policy: Policy, fleet: "Fleet", droplet: Droplet) -> bool:
+    """Whether nobody gets at a Droplet, asked for itself."""
+    host = as_host(droplet)
+    found = reach(compile_ruleset(policy, fleet, host, droplet))
+    return not leads_in(ways_in(policy.management.ports, host, droplet, found))
+
+
+_closing = st.builds(
+    lambda policy, private, public: replace(policy, private=private, public=public),
+    managed,
+    st.just(InterfacePolicy(managed=True, allow_peers=False)) | st.just(InterfacePolicy(True, True)),
+    st.just(InterfacePolicy(managed=True, allow_peers=False)),
+)
+
+
+@settings(max_examples=150)
+@given(managed | _closing, fleets())
+def test_who_is_locked_is_asked_of_a_few(policy: Policy, fleet: "Fleet") -> None:
+    """Compiled for some Droplets of each kind, the answer is that of asking each of them alone."""
+    expected = [droplet.id for droplet in fleet.droplets if _alone(policy, fleet, droplet)]
+    assert expected == [droplet.id for droplet in locked(policy, fleet)]
+
+
+@settings(max_examples=150)
+@given(managed | _closing, fleets())
+def test_what_is_shut_by_its_words_is_shut(policy: Policy, fleet: "Fleet") -> None:
+    """A Policy that opens no door locks every Droplet of every Fleet."""
+    if shut(policy):
+        assert fleet.droplets == locked(policy, fleet)
