@@ -197,7 +197,8 @@ class Cycle:
             return await self._enforced(world.fleet, world.host, world.restored)
         async with self._at_kernel():
             world, holder = self._known(), self.holder or self.backend
-            found = await asyncio.to_thread(look, holder, world.enforced, self._seen)
+            seen = None if world.lease else self._seen  # time alone ends a lease, and no generation tells
+            found = await asyncio.to_thread(look, holder, world.enforced, seen)
             world = self._for_a_while(world, found, stance)
             prospect = Prospect(world, found, diff(found.ruleset, world.enforced))
             self.backend = holder

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 AUDIT = 60.0
 """Seconds between two looks at the kernel that nothing gave cause for."""
 
+_AFTER = 0.1  # seconds: a lease is over then, and not about to be
+
 
 class Repairs:
     """`cycle` gives the Cycle of the configuration that counts now; `guard` survives what nobody foresaw."""
@@ -96,7 +98,12 @@ class Repairs:
                 await self._relocate()
             else:
                 await self._repair()
-            self._audit_at = self._clock.monotonic() + self._audit
+            self._audit_at = self._clock.monotonic() + self._quiet()
+
+    def _quiet(self) -> float:
+        """Seconds until the next look in any case: what a lease leaves behind is cleaned up when it ends."""
+        last = self._cycle().last
+        return min(self._audit, last.lease[1] + _AFTER) if last and last.lease else self._audit
 
     async def _due(self) -> None:
         """Until there is something to do, and it may be done."""

@@ -228,12 +228,16 @@ class Machine:
         }
 
     def droplan(
-        self, *words: str, environ: dict[str, str] | None = None, prefix: tuple[str, ...] = ()
+        self,
+        *words: str,
+        environ: dict[str, str] | None = None,
+        prefix: tuple[str, ...] = (),
+        config: Path | None = None,
     ) -> "subprocess.CompletedProcess[str]":
         """Run one command in the namespace, to its end."""
         return self.namespace.call(
             subprocess.run,
-            [*prefix, *PROGRAM, *words, "--config", str(self.config)],
+            [*prefix, *PROGRAM, *words, "--config", str(config or self.config)],
             env=self.environ | (environ or {}),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
