@@ -36,6 +36,7 @@ _SO_RCVBUFFORCE, _SO_ATTACH_FILTER = 33, 26
 _QUEUE = 1 << 21  # bytes, of which the kernel counts twice as many: the events of some 20,000 elements
 _RECEIVE = 1 << 16  # the kernel fills such datagrams up to a page or two
 _AT_ONCE = 64  # datagrams before others of the loop have their turn
+_MOST = 1 << 16  # datagrams; more than any queue holds
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port id
 _ATTR = struct.Struct("=HH")
@@ -134,13 +135,12 @@ class NftEvents:
                     _silence(sock, own)
                     silenced = own
                 try:
-                    data = await loop.sock_recv(sock, _RECEIVE)
-                    found = [
-                        told for each in _drained(sock, data) for told in hearing.heard(each, self._own())
-                    ]
+                    first, own = await loop.sock_recv(sock, _RECEIVE), self._own()
+                    found = [told for data in _drained(sock, first) for told in hearing.heard(data, own)]
                 except (OSError, ValueError) as error:
                     if isinstance(error, OSError) and error.errno != errno.ENOBUFS:
                         raise
+                    _empty(sock)
                     hearing.forget()
                     found = [Disturbance(overrun=True)]
                 for told in found:
@@ -156,14 +156,30 @@ def _drained(sock: socket.socket, first: bytes) -> "Iterator[bytes]":
             yield sock.recv(_RECEIVE)
 
 
+def _empty(sock: socket.socket) -> None:
+    """Read all that waits: after an overrun the kernel drops what comes, untold, until nothing waits.
+
+    Source: netlink_overrun() and netlink_rcv_wake() in linux/net/netlink/af_netlink.c.
+    """
+    for _ in range(_MOST):
+        try:
+            sock.recv(_RECEIVE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+
+
 def _messages(data: bytes) -> "Iterator[tuple[int, int, bytes]]":
     """(NFT_MSG_*, port, body) of the nftables messages. Raises ValueError."""
-    offset = 0
-    while offset + _HEADER.size <= len(data):
+    offset, cut = 0, ValueError("an event that was cut short")
+    while offset < len(data):
+        if offset + _HEADER.size > len(data):
+            raise cut
         length, kind, _, _, port = _HEADER.unpack_from(data, offset)
         if length < _HEADER.size + _NFGEN or offset + length > len(data):
-            message = "an event that was cut short"
-            raise ValueError(message)
+            raise cut
         if kind >> 8 == wire.NFNL_SUBSYS_NFTABLES:
             yield kind & 0xFF, port, data[offset + _HEADER.size : offset + length]
         offset += (length + 3) & ~3
