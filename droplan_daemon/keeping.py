@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 PATIENCE = 5.0
 """Seconds for which a cycle waits until its state is on disk; a slower disk goes on by itself."""
 
+LOOKED_FOR = 600.0
+"""Seconds after which what is on disk is looked for again: somebody may have cleaned up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unsaved:
@@ -47,6 +50,7 @@ class Keeping:
     kept: Checkpoint | None = None
     absences: Absences = field(default_factory=Absences)
     _sound: bool = False
+    _looked: float = 0.0
     _owed: bool = False
     _accepted: frozenset[str] = frozenset()
     _remembered: "Host | None" = None
@@ -67,6 +71,7 @@ class Keeping:
     def inherit(self, other: "Keeping") -> None:
         """Go on where another Keeping of this machine stopped."""
         self.kept, self._sound, self._writing = other.kept, other._sound, other._writing  # noqa: SLF001 - one of us
+        self._looked = other._looked  # noqa: SLF001 - one of us
         self._remembered, self._owed = other._remembered, other._owed  # noqa: SLF001 - one of us
         self.absences = other.absences
 
@@ -107,15 +112,21 @@ class Keeping:
             self._remembered = now.host
         fresh = self._checkpoint(now, backend.name)
         if self.kept and _alike(self.kept, fresh):
-            self._sound = self._sound or self.store.holds(self.kept)
-            if self._sound:
+            if self._is_sound(self.kept):
                 # Equal values, of which the cycle has its own: those that were read are let go.
                 self.kept = replace(self.kept, fleet=now.fleet, ruleset=now.desired)
                 return
         self._sound = False
         numbered = replace(fresh, number=self.store.latest() + 1)
         self.store.save(numbered, backend.script(now.desired))
-        self.kept, self._sound = numbered, True
+        self.kept, self._sound, self._looked = numbered, True, self.clock.monotonic()
+
+    def _is_sound(self, kept: Checkpoint) -> bool:
+        """Whether it is on disk, whole; asked of the disk now and then."""
+        now = self.clock.monotonic()
+        if not self._sound or now - self._looked >= LOOKED_FOR:
+            self._sound, self._looked = self.store.holds(kept), now
+        return self._sound
 
     def _save_absences(self, now: "World") -> None:
         """Keep what is held, and that what was accepted is done."""

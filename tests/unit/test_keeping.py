@@ -134,6 +134,18 @@ def test_after_a_commit_the_disk_is_looked_at() -> None:
     assert 10 == shelf.saved[-1].number
 
 
+def test_who_cleans_up_on_disk_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that are gone while nothing changes are written again, though not looked for in each cycle."""
+    bench = _bench(TWO)
+    bench.run()
+    _shelf(bench).saved.clear()
+    bench.run()
+    assert [] == _shelf(bench).saved
+    monkeypatch.setattr(room, "LOOKED_FOR", 0.0)
+    assert isinstance(bench.run(), Unchanged)
+    assert 1 == len(_shelf(bench).saved)
+
+
 def test_the_distribution_keeps_what_was_committed() -> None:
     """After each commit, and again while it fails; an unchanged kernel is not saved anew."""
     bench = _bench(TWO, TWO, THREE)
