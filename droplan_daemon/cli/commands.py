@@ -96,6 +96,7 @@ def _daemon(settings: "Settings", build: Any, environ: dict[str, str]) -> "Daemo
         about={"version": __version__, "pid": os.getpid(), "config": str(settings.path)},
     )
     herald.cautions(settings.warnings)
+    wiring.tell_of_ipv6()
     checkpoint, damaged = wiring.kept(files)
     herald.rejected_state(damaged, "previous" if checkpoint else "none")
     first = build(checkpoint.fleet if checkpoint else None, settings)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from droplan_daemon.lean import stand_in
 
 # For its first model pydantic searches all that is installed for plugins: 0.6 MB to find none, and
@@ -113,6 +115,18 @@ def kept(files: StateFiles) -> "tuple[Checkpoint | None, tuple[StoreFailed, ...]
     except StoreFailed as error:
         return None, () if error.reason == "missing" else (error,)
     return found.checkpoint, found.rejected
+
+
+def tell_of_ipv6() -> None:
+    """A line in the log where this machine has no IPv6: its rules stand, and guard nothing for now."""
+    net = Path("/proc/sys/net")
+    try:
+        off = (net / "ipv6/conf/all/disable_ipv6").read_text().strip() == "1"
+    except OSError:  # a kernel without it; or a sandbox that shows nothing of /proc/sys
+        off = net.exists() and not (net / "ipv6").exists()
+    if off:
+        message = "IPv6 is off on this machine; the rules for it stand all the same"
+        structlog.get_logger().warning("ipv6.off", message=message)
 
 
 def boot_id() -> str:
