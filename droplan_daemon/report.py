@@ -9,7 +9,7 @@ from enum import StrEnum
 from errno import errorcode
 from typing import TYPE_CHECKING, Any
 
-from . import commits, interim
+from . import commits, doubts, interim
 from .errors import (
     CommitConflict,
     CommitRejected,
@@ -132,8 +132,7 @@ def membership(before: World | None, after: World) -> "Iterator[Event]":
         return
     then = {d.id: d for d in before.peers}
     yield from _told("peer.joined", [now[i] for i in now.keys() - then.keys()])
-    if not after.held:  # what is held in the sets has not left
-        yield from _told("peer.left", [then[i] for i in then.keys() - now.keys()])
+    yield from _told("peer.left", [then[i] for i in then.keys() - now.keys()])
 
 
 def _told(event: str, droplets: "list[Droplet]") -> "Iterator[Event]":
@@ -229,6 +228,7 @@ def remarks(world: World, elapsed: float = 0.0) -> "Iterator[Event]":
         using = "cache" if host.learned == "state" else host.learned
         message = "the metadata service does not answer"
         yield "warning", "metadata.failed", {"reason": host.silent, "using": using, "message": message}
+    yield from doubts.remarks(world)
     yield from commits.rejected(world)
 
 
@@ -370,6 +370,7 @@ def as_dict(standing: Standing, budget: "Budget | None", now: float) -> dict[str
         "remarks": [{"event": name, **fields} for _, name, fields in remarks(world, elapsed)]
         if world
         else [],
+        "doubts": doubts.plain(world) if world else [],
         **interim.plain(world, elapsed),
         "warnings": list(world.warnings) if world else [],
         "world": _world(world) if world else None,
@@ -379,7 +380,10 @@ def as_dict(standing: Standing, budget: "Budget | None", now: float) -> dict[str
 def _error(outcome: Outcome | None) -> dict[str, Any] | None:
     if not isinstance(outcome, Refused | Failed):
         return None
-    return {"reason": outcome.error.reason, "message": str(outcome.error)}
+    found = {"reason": outcome.error.reason, "message": str(outcome.error)}
+    if isinstance(outcome.error, Refusal) and outcome.error.accept:
+        found["accept"] = outcome.error.accept
+    return found
 
 
 def _unsaved(outcome: Outcome | None) -> list[dict[str, Any]]:

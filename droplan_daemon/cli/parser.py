@@ -185,7 +185,7 @@ examples:
   droplan status
   droplan status --json | jq .world.peers
 
-json: headline, ready, alive, overdue, outcome, error, unsaved, untold, remarks, config_error,
+json: headline, ready, alive, overdue, outcome, error, unsaved, untold, remarks, doubts, config_error,
   reload, world, denied, warnings, budget, verified_at, next_poll_at, time, mode, version, pid,
   config
 """

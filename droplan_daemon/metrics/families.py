@@ -127,6 +127,11 @@ def _world(view: View) -> "Iterator[Family]":
         Sample(len(world.fleet.skipped)),
     )
     yield _gauge(
+        "droplan_held",
+        "What the last answer lacks and stays for now, by set (`fleet`: Droplets), until more answers agree.",
+        *(Sample(doubt.held, (("set", doubt.group),)) for doubt in world.doubts),
+    )
+    yield _gauge(
         "droplan_restored",
         "1 while what is enforced is what was kept, and nobody has said yet who is there now.",
         Sample(world.restored is not None),
