@@ -53,6 +53,7 @@ def test_ten_thousand_droplets_are_quick() -> None:
     assert time.process_time() - encoded < 2.5
 
 
+@pytest.mark.fault("E5")
 def test_any_damage_is_noticed() -> None:
     """Bits, bytes, cuts and repeats, so many of them: StoreFailed or, untouched, the same."""
     sealed = seal_json(codec.VERSION, codec.encode(SMALL))
@@ -63,6 +64,7 @@ def test_any_damage_is_noticed() -> None:
         assert (sealed, SMALL) == (damaged, found) or found in ("damaged", "version", "checksum")
 
 
+@pytest.mark.fault("E5")
 def test_any_damage_below_the_checksum_is_noticed_too() -> None:
     """Whoever seals nonsense gets StoreFailed(shape) or a Checkpoint, never another exception."""
     body = codec.encode(SMALL)
@@ -114,6 +116,7 @@ TREE = json.loads(codec.encode(SMALL))
 PLACES = _places(TREE)[1:]
 
 
+@pytest.mark.fault("E6")
 @given(st.sampled_from(PLACES), _json)
 def test_a_value_of_another_kind_is_noticed(place: tuple[Any, ...], value: Any) -> None:
     """Any JSON in any place: a Checkpoint that can be written again as it was read, or StoreFailed."""
@@ -142,6 +145,7 @@ def test_an_address_that_no_droplet_has_is_not_read() -> None:
     assert "shape" == _answer(partial(codec.decode, body))
 
 
+@pytest.mark.fault("E6")
 def test_a_newer_version_is_refused_as_that() -> None:
     """After a downgrade the reason is the version, and the sentence says which two."""
     with pytest.raises(StoreFailed) as caught:
@@ -162,6 +166,7 @@ AGES = [
 ]
 
 
+@pytest.mark.fault("E9", "F2")
 @pytest.mark.parametrize(("case", "boot", "uptime", "now", "expected"), AGES)
 def test_an_age_is_told_only_where_a_clock_can(
     case: str, boot: str, uptime: float, now: float, expected: float | None
@@ -170,11 +175,13 @@ def test_an_age_is_told_only_where_a_clock_can(
     assert expected == age(SMALL, boot=boot, uptime=uptime, now=now)
 
 
+@pytest.mark.fault("E9")
 def test_a_month_is_stale() -> None:
     """A day is not, more is, and an unknown age may be anything."""
     assert [False, True, True] == [is_stale(86_400.0), is_stale(30 * 86_400.0), is_stale(None)]
 
 
+@pytest.mark.fault("F2")
 def test_a_checkpoint_saved_before_the_clock_was_set_has_no_age() -> None:
     """Saved at 1970, read in the right year: not 50 years old, but unknown."""
     early = Checkpoint(SMALL.host, (), SMALL.fleet, SMALL.ruleset, "nftables", 1, 45.0, "boot", 40.0)

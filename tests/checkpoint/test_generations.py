@@ -49,6 +49,7 @@ def test_two_generations_are_kept(files: StateFiles, folder: "Path") -> None:
     assert (OLD, 2) == (files.load(), files.latest())
 
 
+@pytest.mark.fault("F4")
 def test_the_higher_number_counts_and_no_clock(files: StateFiles, folder: "Path") -> None:
     """Whatever the files' names and times say."""
     current, previous = folder / "checkpoint.json", folder / "checkpoint.1.json"
@@ -102,6 +103,7 @@ DAMAGE: "list[tuple[str, Callable[[Path], object], str]]" = [
 ]
 
 
+@pytest.mark.fault("E5", "E6")
 @pytest.mark.parametrize(("name", "damage", "reason"), DAMAGE, ids=[name for name, _, _ in DAMAGE])
 def test_a_damaged_generation_gives_way(
     files: StateFiles, folder: "Path", name: str, damage: "Callable[[Path], object]", reason: str
@@ -122,6 +124,7 @@ def test_a_damaged_generation_gives_way(
         assert OLD == files.load()
 
 
+@pytest.mark.fault("E5", "E6")
 @pytest.mark.parametrize(("name", "damage", "reason"), DAMAGE, ids=[name for name, _, _ in DAMAGE])
 def test_without_a_good_generation_it_is_said_what_was_tried(
     files: StateFiles, folder: "Path", name: str, damage: "Callable[[Path], object]", reason: str
@@ -162,6 +165,7 @@ def test_scripts_of_the_other_backend_go_after_the_change(files: StateFiles, fol
     assert ["ruleset.nft"] == sorted(p.name for p in folder.glob("ruleset*"))
 
 
+@pytest.mark.fault("E4")
 def test_a_save_is_whole_only_with_its_script(files: StateFiles, folder: "Path") -> None:
     """One generation of each: killed between the two, the next cycle notices."""
     assert files.holds(NEW)
@@ -195,6 +199,7 @@ def test_a_script_can_be_checked_by_a_shell(folder: "Path", shell: "Callable[[st
     assert (2, 1, LINKS, "2027-01-15T08:00:00Z") == (found.number, found.droplet_id, found.links, found.saved)
 
 
+@pytest.mark.fault("E5")
 def test_a_damaged_script_is_noticed(folder: "Path") -> None:
     """Any flipped bit, and any cut: StoreFailed with a reason."""
     data = (folder / "ruleset.nft").read_bytes()

@@ -86,6 +86,7 @@ def _usable(found: dict[str, Any]) -> bool:
     )
 
 
+@pytest.mark.fault("E4")
 def test_killed_at_any_call_the_state_is_old_or_new(tmp_path: Path, calls: Counter[str]) -> None:
     """SIGKILL at each system call of a save: Checkpoint and script are each the old or the new one.
 
@@ -101,6 +102,7 @@ def test_killed_at_any_call_the_state_is_old_or_new(tmp_path: Path, calls: Count
     assert {(2, 2), (3, 2), (3, 3)} == set(pairs)
 
 
+@pytest.mark.fault("E1", "E2", "E3")
 @pytest.mark.parametrize(
     "name", ["EIO", "ENOSPC", *(pytest.param(name, marks=pytest.mark.full) for name in ("EROFS", "EACCES"))]
 )

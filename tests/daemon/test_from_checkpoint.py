@@ -135,6 +135,7 @@ def test_a_fleet_without_vpcs_is_nothing_to_judge_vpcs_by(machine: "Machine") ->
     assert machine.addresses(*PEERS) == machine.peers
 
 
+@pytest.mark.fault("E5")
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(kept: "Machine") -> None:
     """Bits flipped: the generation before is enforced, and the log says which reason it had."""
     _state(kept, "checkpoint.1.json").write_bytes(_state(kept, "checkpoint.json").read_bytes())
@@ -149,6 +150,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(kept: "Machine") -> No
     assert kept.addresses(*PEERS) == kept.peers
 
 
+@pytest.mark.fault("E5")
 def test_without_anything_usable_it_waits_for_the_api(kept: "Machine") -> None:
     """Both generations cut short: told once, no READY; with an answer it enforces and saves anew."""
     for name in ("checkpoint.json", "checkpoint.1.json"):
@@ -163,6 +165,7 @@ def test_without_anything_usable_it_waits_for_the_api(kept: "Machine") -> None:
     assert 4 <= len(_store(kept).load().fleet.droplets)
 
 
+@pytest.mark.fault("E9")
 def test_a_month_old_state_is_restored_and_called_stale(kept: "Machine") -> None:
     """Saved in another boot, thirty days ago by the wall clock."""
     store = _store(kept)
@@ -174,6 +177,7 @@ def test_a_month_old_state_is_restored_and_called_stale(kept: "Machine") -> None
     running.says("restored: 3 peers as of 30 d ago, which is long")
 
 
+@pytest.mark.fault("F2")
 def test_a_clock_at_1970_makes_the_age_unknown(kept: "Machine") -> None:
     """The state was saved in a later year than the clock knows: restored, of unknown age."""
     store = _store(kept)
@@ -225,6 +229,7 @@ def tiny(machine: "Machine") -> "Iterator[Path]":
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.fault("E1")
 @needs_root
 def test_a_full_disk_is_told_once_and_tried_again(machine: "Machine", tiny: "Path") -> None:
     """ENOSPC: READY and the rules all the same; one line, the errno, STATUS; then it is saved."""

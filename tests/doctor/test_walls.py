@@ -95,6 +95,7 @@ def _wrong(namespace: "Namespace", links: tuple[str, ...]) -> list[str]:
     return [f.id for f in judged(seen, links) if f.severity is not Severity.FINE]
 
 
+@pytest.mark.fault("D17")
 @pytest.mark.kernel
 def test_a_table_of_foreign_rules(namespace: "Namespace", links: tuple[str, ...]) -> None:
     """What drops a packet that no particular rule is about is found, whatever else the table says."""
@@ -117,6 +118,7 @@ def test_our_own_rules_are_no_wall(namespace: "Namespace", links: tuple[str, ...
     assert [] == _wrong(namespace, links)
 
 
+@pytest.mark.fault("D17")
 @pytest.mark.kernel
 @pytest.mark.parametrize("variant", ["nft", "legacy"])
 def test_walls_of_iptables(namespace: "Namespace", links: tuple[str, ...], variant: str) -> None:
@@ -131,6 +133,7 @@ def test_walls_of_iptables(namespace: "Namespace", links: tuple[str, ...], varia
     assert [*beside, "firewall.beside"] == _wrong(namespace, links)
 
 
+@pytest.mark.fault("D17")
 @pytest.mark.kernel
 def test_docker_and_a_policy_of_forward(namespace: "Namespace", links: tuple[str, ...]) -> None:
     """Docker's chains are told of, its FORWARD policy is a note; another's INPUT policy is a warning."""

@@ -118,6 +118,7 @@ class Echo:
         return sum(int.from_bytes(info[100:104], "little") for info in infos)
 
 
+@pytest.mark.fault("D24")
 def test_two_hundred_commits_lose_and_gain_no_packet(wires: Wires) -> None:
     """During 200 commits of 1,000 changes a peer loses 0 packets of UDP or TCP; a stranger gets 0 in.
 
@@ -141,6 +142,7 @@ def test_two_hundred_commits_lose_and_gain_no_packet(wires: Wires) -> None:
     echo.near.close()
 
 
+@pytest.mark.fault("D7")
 def test_a_refused_commit_loses_and_gains_no_packet(wires: Wires) -> None:
     """A transaction that begins by removing everything and then fails never removed anything."""
     wires.kernel.become(_shape(0))

@@ -35,6 +35,7 @@ def _errno(kernel: Kernel, plan: Plan, at: int | None = None) -> CommitRejected:
     return refused.value
 
 
+@pytest.mark.fault("D2", "D9")
 @pytest.mark.parametrize("count", [4_093, 4_094, 4_095, 20_000, 100_000])
 def test_a_large_set_is_one_transaction(kernel: Kernel, count: int) -> None:
     """However many messages and however much buffer a set needs, it is one commit, and reads back whole."""
@@ -45,6 +46,7 @@ def test_a_large_set_is_one_transaction(kernel: Kernel, count: int) -> None:
     assert wanted == kernel.holds()
 
 
+@pytest.mark.fault("D8", "D9")
 def test_a_large_set_of_ranges_is_one_transaction(kernel: Kernel) -> None:
     """Five thousand IPv6 ranges, the last address of all among them, go in by one commit and out by one."""
     width = Family.IPV6.width
@@ -59,6 +61,7 @@ def test_a_large_set_of_ranges_is_one_transaction(kernel: Kernel) -> None:
     assert generation + 2 == kernel.generation()
 
 
+@pytest.mark.fault("D7")
 @pytest.mark.parametrize("where", [0, 1, 4_094, 4_095, 9_999, 19_998, 19_999])
 def test_one_bad_element_among_many_is_named(kernel: Kernel, where: int) -> None:
     """An address that is there already refuses all 20,000, and the refusal names it and its Change."""
@@ -68,6 +71,7 @@ def test_one_bad_element_among_many_is_named(kernel: Kernel, where: int) -> None
     assert (errno.EEXIST, 1, bad) == (refused.errno, refused.change, refused.element)
 
 
+@pytest.mark.fault("D7")
 @pytest.mark.parametrize("where", [0, 4_095, 19_999])
 def test_one_missing_element_among_many_is_named(kernel: Kernel, where: int) -> None:
     """An address that is not there refuses the removal of all 20,000, and is named."""
@@ -77,6 +81,7 @@ def test_one_missing_element_among_many_is_named(kernel: Kernel, where: int) -> 
     assert (errno.ENOENT, 0, missing) == (refused.errno, refused.change, refused.element)
 
 
+@pytest.mark.fault("D7")
 @pytest.mark.parametrize("where", [0, 1, 1_500, 2_999])
 def test_one_overlapping_range_among_many_is_named(kernel: Kernel, where: int) -> None:
     """A range that overlaps one in the set refuses all 3,000, and is named."""
@@ -90,6 +95,7 @@ def test_one_overlapping_range_among_many_is_named(kernel: Kernel, where: int) -
     assert (errno.EEXIST, 0, ranges[where]) == (refused.errno, refused.change, refused.element)
 
 
+@pytest.mark.fault("D19")
 def test_a_full_set_refuses_the_whole(kernel: Kernel) -> None:
     """Eleven into a set of ten is ENFILE; none of them goes in."""
     kernel.become(_one_set(frozenset(), 10))
@@ -103,6 +109,7 @@ def test_a_set_that_is_full_to_the_brim_is_no_error(kernel: Kernel) -> None:
     assert _one_set(hosts("10.0.0.0", 10), 10) == kernel.holds()
 
 
+@pytest.mark.fault("D10")
 def test_a_stale_generation_is_a_conflict(kernel: Kernel) -> None:
     """A commit for a generation that is past is refused as a conflict, and changes nothing."""
     kernel.become(SMALL)
@@ -114,6 +121,7 @@ def test_a_stale_generation_is_a_conflict(kernel: Kernel) -> None:
     assert before == kernel.observation()
 
 
+@pytest.mark.fault("D10")
 def test_a_generation_that_moves_between_look_and_send_is_a_conflict(kernel: Kernel) -> None:
     """The kernel itself compares generations, so nobody can slip in after our last look."""
     kernel.become(SMALL)
@@ -195,6 +203,7 @@ def test_refused_commits_leave_no_descriptor(kernel: Kernel) -> None:
     assert _one_set(frozenset(map(address, ("10.0.0.1", "10.0.0.3"))), 16) == kernel.holds()
 
 
+@pytest.mark.fault("D3", "D7")
 def test_a_thousand_errors_in_one_batch_are_read(kernel: Kernel) -> None:
     """A batch of a thousand mistakes is one refusal, that of the first; the next commit is not disturbed."""
     kernel.become(_one_set(frozenset(), 16))
@@ -213,6 +222,7 @@ def test_a_commit_after_close_opens_again(kernel: Kernel) -> None:
     assert SMALL == kernel.holds()
 
 
+@pytest.mark.fault("D8")
 def test_span_of_everything(kernel: Kernel) -> None:
     """The range of all addresses is one range to the kernel and back."""
     everything = AddressSet(

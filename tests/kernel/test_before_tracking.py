@@ -11,6 +11,7 @@ from tests.kernel.wires import HOST, IN_VAIN, STRANGER, THE_PEER, Wires, compile
 pytestmark = pytest.mark.kernel
 
 
+@pytest.mark.fault("D21")
 @pytest.mark.parametrize(
     ("loose", "server_talks", "lives"),
     [(1, True, True), (1, False, False), (0, True, False)],

@@ -85,6 +85,7 @@ def test_a_repair_does_not_touch_a_neighbour(kernel: Kernel) -> None:
     assert before == _without_expiry(kernel.raw(without="inet droplan"))
 
 
+@pytest.mark.fault("D13")
 def test_the_table_has_no_owner(kernel: Kernel) -> None:
     """The table survives the socket that made it, for an owned one would vanish with our process."""
     kernel.become(SMALL)
@@ -93,6 +94,7 @@ def test_the_table_has_no_owner(kernel: Kernel) -> None:
     assert "flags" not in kernel.namespace.run("nft", "list", "table", "inet", "droplan").splitlines()[1]
 
 
+@pytest.mark.fault("D22")
 def test_no_element_has_a_time_limit(kernel: Kernel) -> None:
     """Nothing that droplan writes ends by itself."""
     kernel.become(SMALL)

@@ -31,6 +31,7 @@ def _prefixes(family: Family) -> "st.SearchStrategy[frozenset[Element]]":
     return st.lists(prefix, max_size=12).map(collapse)
 
 
+@pytest.mark.fault("D8")
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("family", list(Family), ids=str)
 def test_any_prefixes_go_from_one_set_to_the_next(kernel: "Kernel", family: Family) -> None:

@@ -398,6 +398,7 @@ def test_the_watch_would_have_noticed(sets: Ground) -> None:
     assert watch.missed
 
 
+@pytest.mark.fault("G1")
 def test_killed_at_any_moment(sets: Ground) -> None:
     """A writer that is killed leaves every set as it was or as it should be, and the next one goes on."""
     count = 400 if FULL else 100

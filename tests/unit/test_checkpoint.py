@@ -55,6 +55,7 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     assert ["a"] == _names(tmp_path)
 
 
+@pytest.mark.fault("E3")
 def test_a_missing_folder_is_made(tmp_path: Path) -> None:
     """Without systemd nobody else makes the folder; it is not open to everybody."""
     write_atomic(tmp_path / "one" / "two" / "a", b"x")
@@ -103,6 +104,7 @@ def _a_folder(tmp_path: Path) -> Path:
 IMPOSSIBLE = [(_in_a_file_place, errno.EEXIST), (_a_folder, errno.EISDIR)]
 
 
+@pytest.mark.fault("E3")
 @pytest.mark.parametrize(("make", "number"), IMPOSSIBLE)
 def test_a_place_that_takes_no_file(tmp_path: Path, make: Callable[[Path], Path], number: int) -> None:
     """The operating system's errno is told, and nothing is left behind."""
@@ -113,6 +115,7 @@ def test_a_place_that_takes_no_file(tmp_path: Path, make: Callable[[Path], Path]
     assert (number, before) == (caught.value.errno, _names(tmp_path))
 
 
+@pytest.mark.fault("E3")
 def test_a_folder_without_permission(tmp_path: Path) -> None:
     """A folder that we may not write: EACCES, and the old file stands."""
     path = tmp_path / "a"
@@ -142,6 +145,7 @@ def tiny(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.fault("E1", "E8")
 def test_a_full_disk_keeps_the_old_file(tiny: Path) -> None:
     """ENOSPC, by bytes and by inodes: the old file stands and nothing beside it."""
     write_atomic(tiny / "a", b"old")
@@ -155,6 +159,7 @@ def test_a_full_disk_keeps_the_old_file(tiny: Path) -> None:
     assert (errno.ENOSPC, ["a", "b"], b"old") == (caught.value.errno, _names(tiny), (tiny / "a").read_bytes())
 
 
+@pytest.mark.fault("E1")
 def test_a_file_that_may_not_grow_keeps_the_old_one(tmp_path: Path) -> None:
     """EFBIG from a limit, after a short write, is told like any other error."""
     write_atomic(tmp_path / "a", b"old")
@@ -201,6 +206,7 @@ def _write_under_strace(path: Path, *options: str) -> subprocess.CompletedProces
     )
 
 
+@pytest.mark.fault("E2")
 @pytest.mark.parametrize(
     ("call", "content"),
     [
@@ -223,6 +229,7 @@ def test_an_input_output_error_is_told(tmp_path: Path, call: str, content: bytes
 CALLS = "openat,write,fchmod,fsync,close,rename,renameat,renameat2"
 
 
+@pytest.mark.fault("E4")
 def test_killed_at_any_call_the_file_is_old_or_new(tmp_path: Path) -> None:
     """SIGKILL at each system call of a write: the file reads old, or new, never torn."""
     path = tmp_path / "folder" / "a"
@@ -298,6 +305,7 @@ UNUSABLE = [
 ]
 
 
+@pytest.mark.fault("E5", "E6")
 @pytest.mark.parametrize(("name", "data"), UNUSABLE)
 def test_an_unusable_state_is_none(files: StateFiles, host_file: Path, name: str, data: bytes) -> None:
     """Damaged, foreign, newer or malformed: recall is None, and read_host says why in a sentence."""
@@ -312,6 +320,7 @@ def test_an_unusable_state_is_none(files: StateFiles, host_file: Path, name: str
     assert REMEMBERED == files.recall()
 
 
+@pytest.mark.fault("E5")
 @given(position=st.integers(0, len(seal(1, BODY)) - 1), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_noticed(tmp_path_factory: pytest.TempPathFactory, position: int, bit: int) -> None:
     """One flipped bit anywhere in the file never makes another Host of it."""

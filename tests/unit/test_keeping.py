@@ -106,6 +106,7 @@ def test_an_unchanged_kernel_is_kept_if_the_disk_is_not_of_it() -> None:
     assert 1 == len(_shelf(fresh).saved)
 
 
+@pytest.mark.fault("E1", "E3")
 def test_a_failing_disk_fails_no_cycle_and_is_tried_again() -> None:
     """Committed and Unchanged say what is not on disk, until it is."""
     bench = _bench(TWO)
@@ -174,6 +175,7 @@ def test_what_could_not_be_saved_is_owed_after_a_reload_too() -> None:
     assert 1 == len(keeper.kept)
 
 
+@pytest.mark.fault("E2")
 def test_a_disk_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cycle goes on and says so; the write goes on by itself, and only one at a time."""
     monkeypatch.setattr(room, "PATIENCE", 0.05)

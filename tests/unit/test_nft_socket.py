@@ -93,6 +93,7 @@ VERDICTS: list[tuple[str, list[bytes], object]] = [
 ]
 
 
+@pytest.mark.fault("D3", "D6", "D10")
 @pytest.mark.parametrize(
     ("replies", "expected"), [case[1:] for case in VERDICTS], ids=[c[0] for c in VERDICTS]
 )
@@ -122,6 +123,7 @@ def test_a_batch_is_one_datagram(pretender: Pretender) -> None:
     assert [False, False, False, True, False] == [bool(part.flags & wire.NLM_F_ACK) for part in parts]
 
 
+@pytest.mark.fault("D6")
 def test_after_silence_the_next_call_uses_a_fresh_socket(pretender: Pretender) -> None:
     """A socket whose answer is still due is closed, so that the answer cannot be taken for a later one."""
     pretender.says()

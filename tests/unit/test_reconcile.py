@@ -137,6 +137,7 @@ def test_the_second_cycle_writes_nothing() -> None:
     assert generation == bench.kernel.generation()
 
 
+@pytest.mark.fault("D24")
 def test_a_change_of_the_fleet_is_a_change_of_elements() -> None:
     """One Droplet less and one more are two Changes, and no rule is touched."""
     bench = Bench([THREE, fleet(droplet(1), droplet(2), droplet(4))])
@@ -230,6 +231,7 @@ def test_after_a_restart_a_skipped_droplet_stays() -> None:
     assert {2, 3} == restarted.held
 
 
+@pytest.mark.fault("D10")
 @pytest.mark.parametrize("times", range(1, ATTEMPTS))
 def test_a_second_writer_is_waited_for(times: int) -> None:
     """A conflict is looked at anew and tried again within the cycle."""
@@ -245,6 +247,7 @@ def test_a_commit_is_conditional_on_what_was_observed() -> None:
     assert [1, 2] == kernel.asked
 
 
+@pytest.mark.fault("D10")
 def test_a_writer_without_end_is_a_conflict() -> None:
     """After so many attempts the cycle gives up, having done nothing."""
     bench = Bench([THREE], kernel=Contended(ATTEMPTS))
@@ -254,6 +257,7 @@ def test_a_writer_without_end_is_a_conflict() -> None:
     assert set() == bench.held
 
 
+@pytest.mark.fault("D3")
 def test_a_lost_answer_is_read_back() -> None:
     """The kernel did it and its answer was lost: Committed, since that is what the kernel holds."""
     bench = Bench([THREE], kernel=Speechless(done=True))
@@ -270,6 +274,7 @@ def test_what_is_not_there_is_not_committed(kernel: FakeBackend) -> None:
     assert (CommitUnknown, "mismatch") == (type(outcome.error), outcome.error.reason)
 
 
+@pytest.mark.fault("D7", "D19")
 def test_a_refusal_of_the_kernel_is_told_as_one() -> None:
     """The kernel's no to the same Plan twice is Failed with its errno; nothing is tried for ever."""
     bench = Bench([THREE], kernel=Refusing())
