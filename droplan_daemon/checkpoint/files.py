@@ -154,9 +154,13 @@ class StateFiles:
     def absences(self) -> "Absences":
         """What was held; nothing when none was kept, or none that can be used: then it is counted anew."""
         try:
-            return doubts.decode(unseal(read_whole(self._doubts), doubts.VERSION))
+            return self.read_absences()
         except StoreFailed:
             return Absences()
+
+    def read_absences(self) -> Absences:
+        """What was held. Raises StoreFailed (`missing`: nothing is)."""
+        return doubts.decode(unseal(read_whole(self._doubts), doubts.VERSION))
 
     def keep_absences(self, absences: "Absences") -> None:
         """Keep what is held; nothing is kept by removing the file. Raises StoreFailed."""

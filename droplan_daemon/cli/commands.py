@@ -294,6 +294,11 @@ def matrix(args: "argparse.Namespace") -> int:
     return int(room("matrix").run(args))
 
 
+def accept(args: "argparse.Namespace") -> int:
+    """What is held may go."""
+    return int(room("accept").run(args))
+
+
 def restore(args: "argparse.Namespace") -> int:
     """The checkpoint, into the kernel."""
     return int(room("restore").run(args))
@@ -346,6 +351,7 @@ _ROOMS = {
     "panic": "panicking",
     "explain": "explaining",
     "matrix": "matrices",
+    "accept": "accepting",
     "restore": "restoring",
     "save": "saving",
     "reload": "reloading",

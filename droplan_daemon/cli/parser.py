@@ -71,6 +71,7 @@ def tree(argv: "Sequence[str]") -> argparse.ArgumentParser:
     _add_asked(found, argv, "confirm", "what is on trial stays")
     _add_asked(found, argv, "pause", "drop nothing for a while; the kernel ends it")
     _add_asked(found, argv, "panic", "close everything but management and replies, now")
+    _add_asked(found, argv, "accept", "what an answer takes away, and is held, may go")
     _add_asked(found, argv, "restore", "load the checkpoint: what was enforced last")
     _add_asked(found, argv, "save", "the host's iptables rules, where its distribution restores them")
     _add_asked(found, argv, "migrate", "come from the old droplan without a gap")

@@ -21,6 +21,7 @@ COMMANDS = (
     "explain",
     "matrix",
     "flush",
+    "accept",
     "restore",
     "save",
     "migrate",
