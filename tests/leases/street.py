@@ -66,7 +66,11 @@ class Street:
     def open(self, seconds: float = 30.0) -> None:
         """Wait until the stranger is let in."""
         begun = len(self.sent)
-        until(lambda: any(number >= begun for number in self.heard), seconds, "the stranger to be let in")
+        until(lambda: self.opened(begun), seconds, "the stranger to be let in")
+
+    def opened(self, since: int) -> bool:
+        """Whether any knock was let in from this number on."""
+        return any(number >= since for number in self.heard)
 
     def shut(self, seconds: float = 30.0) -> None:
         """Wait until none of twenty knocks in a row is let in."""
@@ -76,7 +80,7 @@ class Street:
         begun = len(self.sent)
         until(lambda: len(self.sent) >= begun + 25)
         time.sleep(0.05)  # the last of them may be on its way
-        return not any(number >= begun for number in self.heard)
+        return not self.opened(begun)
 
     @property
     def last(self) -> float:
