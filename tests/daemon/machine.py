@@ -42,6 +42,13 @@ PACKAGES = Path(__file__).resolve().parents[2]
 DROPLETS = "/v2/droplets"
 PROGRAM = (sys.executable, "-m", "droplan_daemon")
 
+# Without the delays that are there for whoever tampers as often as a test does.
+PATIENT = (
+    sys.executable,
+    "-c",
+    "import sys; from droplan_daemon import cli, pacing; pacing.FREE = 10**9; sys.exit(cli.main())",
+)
+
 # So many that pacing never stretches the interval of a test.
 PLENTY = Limits(hourly=10_000_000, burst=10_000_000)
 
@@ -248,7 +255,12 @@ class Machine:
         )
 
     def start(
-        self, *, environ: dict[str, str] | None = None, prefix: tuple[str, ...] = (), log: str = "log"
+        self,
+        *,
+        environ: dict[str, str] | None = None,
+        prefix: tuple[str, ...] = (),
+        log: str = "log",
+        program: tuple[str, ...] = PROGRAM,
     ) -> Running:
         """Start the daemon; it ends with the machine."""
         notes = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -258,7 +270,7 @@ class Machine:
         with (self.folder / log).open("ab") as output:
             process = self.namespace.call(
                 subprocess.Popen,
-                [*prefix, *PROGRAM, "run", "--config", str(self.config)],
+                [*prefix, *program, "run", "--config", str(self.config)],
                 env={**self.environ, "NOTIFY_SOCKET": str(path), **(environ or {})},
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,

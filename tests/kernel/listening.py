@@ -1,6 +1,7 @@
 """A Watcher at work in a namespace: what it told, and when."""
 
 import asyncio
+import time
 from concurrent.futures import Future
 from contextlib import contextmanager
 from threading import Event, Thread
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 
 
 class Listening:
-    """`told` grows while the context lasts; `own` is the port that commits of ours come from."""
+    """`told` and `times` (monotonic) grow while the context lasts; `own` is the port of commits of ours."""
 
     def __init__(self, namespace: "Namespace", own: "Callable[[], int]") -> None:
         self.told: list[Disturbance] = []
+        self.times: list[float] = []
         self._namespace = namespace
         self._events = NftEvents(own)
         self._begun = Event()
@@ -67,4 +69,5 @@ class Listening:
 
     async def _collect(self) -> None:
         async for told in self._events.disturbances():
+            self.times.append(time.monotonic())
             self.told.append(told)
