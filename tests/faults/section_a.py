@@ -10,9 +10,11 @@ SECTION = Section(
         Fault(
             "A1",
             fault="It answers 500, 502, 503 or 504",
-            happens="Nothing changes; the next tries are spread out and at most five minutes apart.",
-            shows="`api.fetch.failed status=502 kept_peers=… age=…`",
-            pending=True,
+            happens=(
+                "Nothing changes. The next tries come after a second to five minutes, spread out, for a "
+                "fleet fails together."
+            ),
+            shows="`api.fetch.failed status=502 reason=http_status kept_peers=… age=…`",
         ),
         Fault(
             "A2",
@@ -20,8 +22,7 @@ SECTION = Section(
             happens=(
                 "The whole poll is thrown away; half a list is no list, and nothing is written to the kernel."
             ),
-            shows="`api.fetch.failed page=3`",
-            pending=True,
+            shows="`api.fetch.failed page=3 status=…`",
         ),
         Fault(
             "A3",
@@ -58,45 +59,52 @@ SECTION = Section(
             fault="The link to the next page leads to another host, to plain http or to an address",
             happens="It is never followed and the token never sent there; page numbers are our own.",
             shows="`api.snapshot.rejected reason=foreign_next`",
-            pending=True,
         ),
         Fault(
             "A9",
             fault="401: the token was revoked or has expired",
-            happens="Everybody stays; the API is asked slowly until an operator acts. No restart loop.",
-            shows="`api.auth.failed status=401`, an error; the status line says it",
-            pending=True,
+            happens=(
+                "Everybody stays. The API is asked every four to five minutes until an operator acts; no "
+                "restart loop. A new token counts from `systemctl reload droplan` on."
+            ),
+            shows="`api.auth.failed status=401`, an error that says where the token belongs",
         ),
         Fault(
             "A10",
             fault="403: the token lacks a scope",
             happens="As A9, and the missing scope is named.",
-            shows="`api.auth.forbidden scope=droplet:read`",
-            pending=True,
+            shows="`api.auth.forbidden scope=droplet:read`, an error",
         ),
         Fault(
             "A11",
             fault="429, with or without `retry-after`, or with a `ratelimit-reset` in the past or in 2099",
             happens=(
-                "The API's wish is kept, within a second and a quarter of an hour, by a clock that never "
-                "jumps."
+                "What the API asks for is waited, at least a second and at most a quarter of an hour; "
+                "without anything usable, a minute. Only the distance to the API's own time counts, and "
+                "the wait itself is measured by a clock that never jumps."
             ),
-            shows="`api.ratelimited wait=…`",
-            pending=True,
+            shows="`api.ratelimited wait=… status=429`",
         ),
         Fault(
             "A12",
             fault="An answer that drips in byte by byte",
-            happens="The whole poll has a deadline; the watchdog is fed meanwhile.",
+            happens=(
+                "A poll has thirty seconds for everything, however steadily its bytes come. The loop goes "
+                "round meanwhile, the watchdog is fed, and SIGTERM is heard."
+            ),
             shows="`api.fetch.failed reason=deadline`",
-            pending=True,
         ),
         Fault(
             "A13",
             fault="A body that is cut off, of the wrong length, HTML, or of the wrong content type",
-            happens="Refused as a whole.",
-            shows="`api.snapshot.rejected reason=bad_body`",
-            pending=True,
+            happens=(
+                "Refused as a whole. A body is read up to a limit of decoded bytes, so that neither an "
+                "endless one nor a zip bomb fills the memory."
+            ),
+            shows=(
+                "`api.snapshot.rejected reason=bad_body` (`bad_json` where what arrived is cut off in the "
+                "middle of its JSON; `api.fetch.failed reason=connection` where the connection broke)"
+            ),
         ),
         Fault(
             "A15",
@@ -104,36 +112,37 @@ SECTION = Section(
                 "JSON that nests 100,000 deep, a number of 5,000 digits, NaN, a key twice, a NUL, a "
                 "fractional id"
             ),
-            happens="Refused as a whole, at once and without a crash.",
+            happens=(
+                "Refused as a whole, at once and without a crash; a fractional id costs its entry, as A16."
+            ),
             shows="`api.snapshot.rejected reason=bad_json`",
-            pending=True,
         ),
         Fault(
             "A16",
             fault=(
-                "Addresses that are none: `0.0.0.0`, loopback, link-local, multicast, `10.0.0.1/0`, `true`, "
-                "`10`, mapped IPv6, a zone"
+                "Entries that cannot be: addresses like `0.0.0.0`, loopback, link-local, multicast, "
+                "`10.0.0.1/0`, `true`, `10`, mapped IPv6, a zone; names full of quotes, formats and "
+                "commands"
             ),
             happens=(
-                "They never reach the kernel; the entry is left out and said so, and with more than 1 % of "
-                "such entries the whole answer is refused."
+                "What is no address never reaches the kernel. The entry is left out, nobody leaves for "
+                "it, everybody else comes and goes; with more than 1 % of such entries (and more than "
+                "one) the whole answer is refused. Names, tags and regions reach the log escaped and cut, "
+                "and the kernel never."
             ),
-            shows="`api.peer.skipped id=… reason=…`",
-            pending=True,
+            shows="`api.peer.skipped id=… reason=… entries=…`; `api.snapshot.rejected reason=many_skipped`",
         ),
         Fault(
             "A17",
             fault="A Droplet that is new and has no address yet",
             happens="It is counted and is no peer yet; no error.",
-            shows="nothing",
-            pending=True,
+            shows="nothing but `peer.joined`",
         ),
         Fault(
             "A18",
             fault="GPU Droplets, which only their own list has",
             happens="Both lists are read, or the poll fails as A2.",
             shows="the count in `droplan status`",
-            pending=True,
         ),
         Fault(
             "A19",
@@ -155,9 +164,11 @@ SECTION = Section(
         Fault(
             "A22",
             fault="Hundreds of Droplets ask in step",
-            happens="Polls are spread by a fifth and stretched to what the token affords for the fleet.",
-            shows="at most 250 requests a minute for each token",
-            pending=True,
+            happens=(
+                "Polls are spread by a fifth and stretched to the fleet's fair share of the token: four "
+                "fifths of 5,000 requests an hour, over all Droplets. Who finds little left gives way."
+            ),
+            shows="`budget` in the status line and in `droplan status`",
         ),
     ),
 )

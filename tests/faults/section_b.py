@@ -10,16 +10,23 @@ SECTION = Section(
         Fault(
             "B1",
             fault="The API's address swallows packets",
-            happens="The poll has a deadline of at most 30 s; everybody stays.",
+            happens=(
+                "The poll has thirty seconds; everybody stays, the watchdog is fed, and SIGTERM does not "
+                "wait."
+            ),
             shows="`api.fetch.failed reason=deadline`",
-            pending=True,
         ),
         Fault(
             "B2",
             fault="DNS says that the name does not exist, says nothing, or gives a wrong address",
-            happens="As A1; neither the loop nor the watchdog waits for the resolver.",
-            shows="`api.fetch.failed reason=dns`",
-            pending=True,
+            happens=(
+                "As A1. A name is looked up in a thread of its own: neither the loop nor a commit nor the "
+                "end of the process waits for it."
+            ),
+            shows=(
+                "`api.fetch.failed reason=dns`, for a wrong address `reason=connect` or `tls_verify`, for "
+                "a resolver that hangs longer than a poll `reason=deadline`"
+            ),
         ),
         Fault(
             "B3",
@@ -29,7 +36,6 @@ SECTION = Section(
             ),
             happens="No connection without a valid certificate; there is no switch for one.",
             shows="`api.fetch.failed reason=tls_verify`",
-            pending=True,
         ),
         Fault(
             "B4",
@@ -44,16 +50,17 @@ SECTION = Section(
         Fault(
             "B7",
             fault="No network for the first ten minutes after boot",
-            happens="What was kept is enforced; ready within five seconds of it, without the API.",
+            happens=(
+                "What was kept is enforced before anybody is asked, and the daemon is ready with it; "
+                "neither API nor metadata are needed."
+            ),
             shows="`boot.restored peers=… age=…`",
-            pending=True,
         ),
         Fault(
             "B8",
             fault="IPv6 is absent or switched off",
-            happens="IPv4 is enforced, and the rules for IPv6 stand all the same.",
-            shows="one warning",
-            pending=True,
+            happens="It is ready, IPv4 is enforced, and the rules for IPv6 stand all the same.",
+            shows="`ipv6.off`, once at the start",
         ),
     ),
 )

@@ -13,16 +13,20 @@ SECTION = Section(
         Fault(
             "J4",
             fault="A stolen token",
-            happens="A read-only token with the scopes that droplan needs cannot change anything.",
+            happens=(
+                "droplan only ever asks with GET, and needs `droplet:read`, `tag:read`, `vpc:read` and "
+                "`vpc_peering:read`: a token with these cannot change anything."
+            ),
             shows="nothing",
-            pending=True,
         ),
         Fault(
             "J5",
             fault="The token in an argument list, the environment, a log, a traceback, a core, a status",
-            happens="Never.",
+            happens=(
+                "Never. It stands in its file or credential and in one request header; outputs and logs "
+                "hide what looks like a token, and a death leaves no core."
+            ),
             shows="nothing",
-            pending=True,
         ),
         Fault(
             "J6",
@@ -37,16 +41,18 @@ SECTION = Section(
         Fault(
             "J8",
             fault="A forged source on the private network",
-            happens="The interface counts beside the address: from any other interface it is refused.",
-            shows="counted as denied",
-            pending=True,
+            happens=(
+                "A peer's address counts on the interface where it belongs; from any other interface it "
+                "is a stranger's. Who is on the same private network can forge a source there: the VPC is "
+                "what keeps him from it, and `droplan doctor` says where `rp_filter` is off."
+            ),
+            shows="counted and logged as denied",
         ),
         Fault(
             "J9",
             fault="A dependency is swapped on its index",
             happens="The installation stops: every file has its hash.",
             shows="the error of pip",
-            pending=True,
         ),
     ),
 )

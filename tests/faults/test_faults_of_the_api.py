@@ -187,3 +187,20 @@ def test_names_from_the_api_reach_the_log_escaped_and_cut_and_the_kernel_never(m
     shown = "".join(machine.droplan(*words).stdout for words in (("peers",), ("status",), ("show",)))
     assert "\x1b" not in shown
     assert None is running.process.poll()
+
+
+@pytest.mark.fault("A5", "A6")
+def test_a_list_that_contradicts_itself_is_read_again_and_that_is_told(machine: "Machine") -> None:
+    """One line with how often, one when an answer was whole at once; whoever is in it counts."""
+    machine.write(interval="1h")
+    running = machine.start()
+    running.ready()
+    machine.cloud.faults.add(Fault(total(412), path=DROPLETS, type="droplets", page=1, times=2))
+    machine.world.add_droplet("joined", vpc=machine.vpc.id)
+    running.process.send_signal(signal.SIGUSR1)
+    running.logs("api.snapshot.unstable")
+    assert "relist=2" in running.lines("api.snapshot.unstable")[0].split()
+    until(lambda: machine.addresses(*PEERS, "joined") == machine.peers)
+    running.says("read again")
+    running.process.send_signal(signal.SIGUSR1)
+    running.logs("api.snapshot.unstable.over")

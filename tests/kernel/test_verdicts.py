@@ -285,6 +285,7 @@ def test_an_interface_without_peers_lets_nobody_in(wires: Wires) -> None:
     assert not wires.udp(PEER, server, through=False)
 
 
+@pytest.mark.fault("J8")
 def test_an_address_counts_on_its_own_interface_only(guarded_twice: Wires) -> None:
     """A packet with a peer's private address, sent in by the public interface, is a stranger's."""
     for name in ("all", "eth0"):

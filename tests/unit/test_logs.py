@@ -295,6 +295,7 @@ def test_libraries_warn_through_us() -> None:
     ) == stream.getvalue()
 
 
+@pytest.mark.fault("J5")
 @pytest.mark.parametrize("style", list(Style))
 @pytest.mark.parametrize("secret", [CANARY, "an-odd.token/of+another=maker"])
 def test_a_token_is_never_written(style: Style, secret: str, journald: socket.socket) -> None:
@@ -319,11 +320,13 @@ def test_a_token_is_never_written(style: Style, secret: str, journald: socket.so
     assert secret[:20] not in written
 
 
+@pytest.mark.fault("J5")
 def test_what_looks_like_a_token_is_hidden_unlearned() -> None:
     """A DigitalOcean token that nobody told us about is masked by its looks."""
     assert "x=***\n" in _logged(Style.PLAIN, x=CANARY)
 
 
+@pytest.mark.fault("J5")
 def test_secrets_do_not_show_themselves() -> None:
     """Nor does the list of secrets; and a rotated one stays secret."""
     secrets = Secrets("first-one", "second-one")
