@@ -6,6 +6,7 @@ from dataclasses import asdict
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from droplan_daemon import doubts
 from droplan_daemon.backends.nft_text import render
 from droplan_daemon.model.addresses import Family, format_address, format_element
 from droplan_daemon.model.fleet import InterfaceKind
@@ -97,9 +98,11 @@ def judged(refusal: "Refusal | None") -> dict[str, Any]:
 
 
 def warn(world: "World") -> None:
-    """What is allowed but hardly meant."""
+    """What is allowed but hardly meant, and what of the answer is not believed yet."""
     for text in world.warnings:
         print(f"warning: {escape(text)}", file=sys.stderr)
+    for doubt in world.doubts:
+        print(f"held: {escape(doubts.sentence(doubt))}", file=sys.stderr)
 
 
 def ruleset(world: "World", form: str) -> None:

@@ -136,7 +136,7 @@ examples:
   sudo DO_KEY=... droplan once
   sudo droplan once --config droplan.toml --json
 
-json: ok, droplet, peers, changes (kind, text, set, elements), warnings
+json: ok, droplet, peers, changes (kind, text, set, elements), warnings, doubts
 """
 _PLAN = f"""\
 Who gains or loses which ports on this Droplet, which of the connections that are
@@ -149,7 +149,7 @@ examples:
   sudo droplan plan --exit-code || echo "something to change"
   droplan plan --config droplan.toml --fleet fleet.json --as web-1
 
-json: ok, droplet, peers, backend, changes (kind, text, set, elements), warnings,
+json: ok, droplet, peers, backend, changes (kind, text, set, elements), warnings, doubts,
   judged, released, reach (interface, direction, who, gained, lost), cuts, moves_from,
   management (ports, required, closed, ways, cuts, own_cut)
 """

@@ -7,6 +7,7 @@ somebody wants to see all of it. Prints, and decides nothing.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from droplan_daemon import doubts
 from droplan_daemon.model.addresses import format_element
 from droplan_daemon.model.plan import AddElements, RemoveElements
 from droplan_daemon.model.policy import BackendName
@@ -167,6 +168,7 @@ def _as_json(world: "World", changes: "Changes") -> dict[str, Any]:
         "backend": world.backend,
         "changes": [_change(change) for change in changes],
         "warnings": list(world.warnings),
+        "doubts": doubts.plain(world),
     }
 
 

@@ -191,7 +191,10 @@ def test_offline_needs_nothing(
 @pytest.mark.parametrize(
     ("words", "keys"),
     [
-        (("plan",), {"ok", "droplet", "peers", "backend", "changes", "warnings", "moves_from", *_MEANING}),
+        (
+            ("plan",),
+            {"ok", "droplet", "peers", "backend", "changes", "warnings", "doubts", "moves_from", *_MEANING},
+        ),
         (("show",), {"comment", "flags", "sets", "maps", "chains"}),
         (("show", "--format", "json"), {"comment", "flags", "sets", "maps", "chains"}),
     ],

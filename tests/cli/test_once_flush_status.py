@@ -55,7 +55,7 @@ def test_plan_says_what_once_does(machine: "Machine") -> None:
     assert generation == machine.generation
     done = json.loads(machine.droplan("once", "--json").stdout)
     assert ["RemoveElements", "AddElements"] == [change["kind"] for change in done["changes"]]
-    assert {"ok", "droplet", "peers", "backend", "changes", "warnings"} == done.keys()
+    assert {"ok", "droplet", "peers", "backend", "changes", "warnings", "doubts"} == done.keys()
     assert machine.addresses("tunnel-1", "mysql-1", "web-3") == machine.peers
 
 
