@@ -57,8 +57,8 @@ def _unusable(path: "Path", error: StoreFailed) -> StoreFailed:
     return StoreFailed(message, errno=error.errno, reason=error.reason)
 
 
-def _read(body: dict[str, Any]) -> Stance:
-    if body.keys() != _KEYS:
+def _read(body: Any) -> Stance:
+    if not isinstance(body, dict) or body.keys() != _KEYS:
         raise ValueError("other keys")
     return Stance(
         flag(body["panic"]),
