@@ -102,9 +102,14 @@ def test_killed_at_any_call_the_state_is_old_or_new(tmp_path: Path, calls: Count
     assert {(2, 2), (3, 2), (3, 3)} == set(pairs)
 
 
-@pytest.mark.fault("E1", "E2", "E3")
+@pytest.mark.fault("E1", "E2", "E3", "E8")
 @pytest.mark.parametrize(
-    "name", ["EIO", "ENOSPC", *(pytest.param(name, marks=pytest.mark.full) for name in ("EROFS", "EACCES"))]
+    "name",
+    [
+        "EIO",
+        "ENOSPC",
+        *(pytest.param(name, marks=pytest.mark.full) for name in ("EROFS", "EACCES", "EDQUOT")),
+    ],
 )
 def test_a_failing_call_is_told_and_the_old_state_stands(
     tmp_path: Path, calls: Counter[str], name: str

@@ -41,11 +41,15 @@ SECTION = Section(
             "B4",
             fault="Our own new rules cut off the API",
             happens=(
-                "Output and replies are allowed first; a connection after the commit that fails although "
-                "one before it worked takes the previous rules back."
+                "After a commit that changes more than members, a new connection to the API is made "
+                "(name, TCP, TLS), if it had answered just before. Fails that twice, the rules of before "
+                "are committed again, within about seven seconds; they are not tried again before a "
+                "reload, or ten minutes. A restart is no way round."
             ),
-            shows="`commit.rolled_back probe=api`",
-            pending=True,
+            shows=(
+                "`commit.rolled_back probe=api`; the reload fails with what to do; “those of before are "
+                "in force again” in STATUS"
+            ),
         ),
         Fault(
             "B7",

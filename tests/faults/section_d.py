@@ -10,75 +10,95 @@ SECTION = Section(
         Fault(
             "D1",
             fault="No right to change the firewall (no CAP_NET_ADMIN)",
-            happens="Exit 77 at the start, with one line that says why.",
-            shows="`kernel.denied`, exit code 77",
-            pending=True,
+            happens=(
+                "The process ends at once with 77 and one sentence that says what is missing; nothing is "
+                "tried again and again. A daemon that enforces already and loses the right goes on, and "
+                "says so."
+            ),
+            shows="`kernel.denied reason=not_permitted` in the journal, exit code 77",
         ),
         Fault(
             "D2",
-            fault="A batch larger than the send buffer (20,000 peers)",
-            happens="The buffer is made as large as the batch; still one transaction.",
-            shows="nothing",
-            pending=True,
+            fault="A batch larger than the send buffer (20,000 peers and more)",
+            happens=(
+                "The buffer is made as large as the batch (SO_SNDBUFFORCE); it stays one datagram and one "
+                "transaction."
+            ),
+            shows=(
+                "nothing; should the kernel refuse it as too long all the same, `commit.retry errno=EMSGSIZE`"
+            ),
         ),
         Fault(
             "D3",
-            fault="The kernel's answer is lost (ENOBUFS on receive) although it has committed",
-            happens="The kernel is read back before anything is believed or repeated.",
-            shows="`commit.unknown`, then `commit.verified`",
-            pending=True,
+            fault="The kernel has committed, and its answer is lost (ENOBUFS on receive)",
+            happens=(
+                "The kernel is read back before anything is believed or sent again; only the last message "
+                "of a batch asks for an acknowledgement, so that there is little to lose."
+            ),
+            shows="`commit.unknown reason=overrun`, then `commit.verified`",
         ),
         Fault(
             "D4",
-            fault="Nothing can be sent (ENOBUFS, ENOMEM)",
-            happens="Nothing has changed; at most five tries, further and further apart.",
-            shows="`commit.retry`",
-            pending=True,
+            fault="Nothing can be sent (ENOBUFS, ENOMEM, ECONNREFUSED)",
+            happens=(
+                "Nothing has changed. It is sent again after growing pauses, at most five times in a "
+                "cycle; then the cycle has failed, and the next one tries."
+            ),
+            shows="`commit.retry errno=ENOBUFS retry=…`; as a trouble that lasts, with `.over` at its end",
         ),
         Fault(
             "D5",
-            fault="An interrupted, a short or a slow system call",
-            happens="The right outcome, or as D3.",
+            fault="A system call that is interrupted, takes only a part, or is slow",
+            happens=(
+                "The right outcome, or as D3: what is read back counts, and what never got there is sent "
+                "again."
+            ),
             shows="as D3",
-            pending=True,
         ),
         Fault(
             "D6",
             fault="No answer at all",
-            happens="A deadline of five seconds, then as D3.",
-            shows="`commit.unknown reason=no_reply`",
-            pending=True,
+            happens=(
+                "Each wait ends after five seconds; then as D3, on a fresh socket. What was not done is "
+                "sent again, at most five times."
+            ),
+            shows="`commit.unknown reason=no_reply`, then `commit.verified`",
         ),
         Fault(
             "D7",
-            fault="One element among 20,000 is refused",
+            fault="One element among 20,000 is refused (EEXIST, ENOENT, EINVAL)",
             happens=(
-                "All or nothing; the bad one is named and left out, the others are committed if at most 1 % "
-                "are bad."
+                "All or nothing: no packet meets half a transaction. The refusal names the element; when "
+                "at most one in a hundred (and at most 100) is refused, the others are committed without "
+                "it, and it is tried again with the next change. Nobody who is in is left out so. With "
+                "more of them nothing changes."
             ),
-            shows="`commit.rejected errno=… peer=…`",
-            pending=True,
+            shows=(
+                "`commit.rejected errno=EEXIST peer=… address=… elements=…`, while it lasts, in STATUS "
+                "and `droplan status` too"
+            ),
         ),
         Fault(
             "D8",
-            fault="Prefixes that overlap, come twice, or end at the last address",
-            happens="They are merged before the kernel sees them.",
-            shows="nothing",
-            pending=True,
+            fault="Prefixes that nest, touch, come twice, or end at the last address",
+            happens="They are merged before the kernel sees them, and compared merged.",
+            shows="nothing: of 50,000 sets of ranges none is refused",
         ),
         Fault(
             "D9",
             fault="More elements than one message holds (100,000 peers)",
-            happens="Several messages, one transaction.",
+            happens="Several messages in one transaction.",
             shows="nothing",
-            pending=True,
         ),
         Fault(
             "D10",
             fault="Somebody else commits between our look and our commit",
-            happens="The kernel refuses ours; we look again, at most five times.",
-            shows="`commit.conflict retry=1`",
-            pending=True,
+            happens=(
+                "The kernel refuses ours (the commit names the generation that was read); we look again "
+                "and go by what is there now, at most five times in a cycle. Nothing half-done in any "
+                "case."
+            ),
+            shows="`commit.conflict retry=…`",
         ),
         Fault(
             "D11",
@@ -99,10 +119,9 @@ SECTION = Section(
         ),
         Fault(
             "D13",
-            fault="A table that would vanish with its process",
-            happens="Never used: ours has no owner flag.",
+            fault="A table that would vanish with its process (`owner` without `persist`)",
+            happens="Never used: ours outlives every process of ours.",
             shows="nothing",
-            pending=True,
         ),
         Fault(
             "D15",
@@ -120,24 +139,39 @@ SECTION = Section(
         ),
         Fault(
             "D17",
-            fault="Another table drops what ours accepts",
-            happens="It cannot be overruled; it is found and said.",
-            shows="`path.blocked_elsewhere`",
-            pending=True,
+            fault="Another table drops what ours accepts, or judges before it",
+            happens=(
+                "It cannot be overruled in nftables, where a drop anywhere is final. `droplan doctor` "
+                "looks through all other tables and chains for what would stop a packet that ours lets "
+                "in, and names it."
+            ),
+            shows=(
+                "`droplan doctor`: the finding with the chain, and what to do about it; the daemon itself "
+                "does not look, for it never reads foreign tables"
+            ),
         ),
         Fault(
             "D18",
-            fault="No nf_tables, a module that is not there, an old kernel",
-            happens="The process ends with the missing feature named.",
-            shows="`kernel.unsupported feature=…`, exit code 78 or 77",
-            pending=True,
+            fault="No nf_tables, a module that is not there, a socket that is forbidden, an old kernel",
+            happens=(
+                "The process ends with 78 and one sentence that names the feature and the command that "
+                "brings it; iptables is used only where it is configured or the host's own rules are of "
+                "that kind."
+            ),
+            shows=(
+                "`kernel.unsupported feature=nfnetlink` in the journal, exit code 78 (77 where it is the "
+                "right that is missing)"
+            ),
         ),
         Fault(
             "D19",
             fault="A set is full",
-            happens="Nothing of the batch is applied; as D7.",
-            shows="`commit.rejected`",
-            pending=True,
+            happens=(
+                "Sets are declared with room for a quarter more than they have, and a larger one is a new "
+                "set in the same transaction. Should one be full all the same, nothing of the batch is "
+                "applied (ENFILE), and that is told; members that others put in go before ours come."
+            ),
+            shows="`commit.rejected errno=ENFILE`",
         ),
         Fault(
             "D20",
@@ -148,24 +182,31 @@ SECTION = Section(
         ),
         Fault(
             "D21",
-            fault="A peer that is removed has a connection open",
-            happens="It is cut in the same commit; connections that we opened go on.",
-            shows="the flow stops",
-            pending=True,
+            fault="A peer leaves while its connection is open and busy",
+            happens=(
+                "It is cut by the commit that removes it, whatever connection tracking remembers; our own "
+                "connections to it, and those of other peers, go on."
+            ),
+            shows="nothing but `peer.left`",
         ),
         Fault(
             "D22",
-            fault="Elements that expire by themselves",
-            happens="Ours never do, but for the leases of `try` and `pause`.",
+            fault="Elements that end by themselves",
+            happens=(
+                "No member of a set has a time limit; only the leases of `droplan try` and `droplan "
+                "pause` do, for that is what they are for."
+            ),
             shows="nothing",
-            pending=True,
         ),
         Fault(
             "D24",
-            fault="Huge differences keep the kernel busy",
-            happens="Only what differs is written, at most one commit a second.",
-            shows="the histogram of commit times",
-            pending=True,
+            fault="A large difference keeps the kernel busy",
+            happens=(
+                "What is written is the difference: a newcomer among 20,000 is one element. Single "
+                "addresses are in hash sets, only prefixes are in interval sets; while it is written "
+                "nobody loses a packet."
+            ),
+            shows="`droplan_commit_duration_seconds` (metric)",
         ),
     ),
 )

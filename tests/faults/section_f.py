@@ -24,9 +24,8 @@ SECTION = Section(
         Fault(
             "F4",
             fault="The clock steps back while state is saved",
-            happens="The order of files is by number, never by time.",
+            happens="Generations are ordered by their number, never by a time: the newer one counts.",
             shows="nothing",
-            pending=True,
         ),
     ),
 )
