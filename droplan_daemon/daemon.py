@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import ConfigInvalid, Fatal, Retry
+from .gate import LOCK_OUT
 from .lapse import Moment, is_set
 from .lean import give_back, one_heap
 from .outcomes import Failed, Outcome, Refused
@@ -201,7 +202,9 @@ class Daemon:
         if checkpoint is None:
             return
         outcome = await self._cycle(self._parts.cycle.resume(checkpoint))
-        if isinstance(outcome, Failed | Refused):
+        if isinstance(outcome, Refused) and outcome.error.reason == LOCK_OUT:
+            pass  # nothing is wrong with what was kept, and the first cycle says at once what is
+        elif isinstance(outcome, Failed | Refused):
             self._herald.rejected_state((outcome.error,), "none")
         elif outcome is not None:
             self._herald.outcome(outcome, 0.0, self._parts.cycle.source.budget)
