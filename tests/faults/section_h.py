@@ -26,18 +26,17 @@ SECTION = Section(
             "H3",
             fault="A configuration that cuts the way in",
             happens=(
-                "`check` and `plan` say who and which connections would be cut; `droplan try` keeps it only "
-                "under a lease of the kernel."
+                "`check` and `plan` say who and which connections would be cut; `droplan try` makes it hold "
+                "under a lease of the kernel, and unless it is confirmed the rules of before hold again "
+                "with every process killed. What was not confirmed is enforced by no restart, reload or boot."
             ),
-            shows="`try.expired`",
-            pending=True,
+            shows="`try.running`, `try.expired`, `guard.refused reason=unconfirmed`, STATUS with its seconds",
         ),
         Fault(
             "H4",
             fault="The lease ends late",
-            happens="At most a second after its time.",
-            shows="nothing",
-            pending=True,
+            happens="The kernel's own clock ends it, at most a second after its time.",
+            shows="`try.expired`, `pause.ended`",
         ),
         Fault(
             "H5",
