@@ -18,7 +18,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from errno import EINVAL
 from pathlib import Path
-from shutil import which
 from typing import TYPE_CHECKING
 
 from droplan_daemon.apply import apply
@@ -35,7 +34,7 @@ from .iptables_decode import decode
 from .iptables_encode import encode
 from .iptables_family import without
 from .iptables_names import BUILT_IN
-from .iptables_program import SEARCH, Program
+from .iptables_program import Program, where
 from .iptables_rules import UnfitError
 from .iptables_text import Saved, changes, packets, saved, whole
 
@@ -103,7 +102,7 @@ class IptablesBackend:
     def cautions(self) -> tuple[str, ...]:
         """What a person should know: a family that is left out, what boot will lack, and what to do."""
         absent = tuple(self._programs[family].absence for family in Family if family not in self._held())
-        return (*absent, _NO_IPSET) if self._ipset and not which("ipset", path=SEARCH) else absent
+        return (*absent, _NO_IPSET) if self._ipset and not where("ipset") else absent
 
     def fit(self, ruleset: Ruleset) -> Ruleset:
         """The same without a family that this host has no program for, or that its kernel has not."""

@@ -9,14 +9,13 @@ its kin); /proc/net/ip_tables_names lists the legacy tables of this network name
 
 from contextlib import suppress
 from pathlib import Path
-from shutil import which
 
 from droplan_daemon.errors import CommitUnknown
 from droplan_daemon.model.addresses import Family
 
 from .choice import VARIANTS, rules_of_others
 from .iptables_names import ABOUT
-from .iptables_program import SEARCH, Program
+from .iptables_program import Program, where
 
 _RESTORED = (
     ("netfilter-persistent.service", ("etc/iptables/rules.v4", "etc/iptables/rules.v6")),
@@ -76,7 +75,7 @@ def dumped(variant: str, family: Family) -> str:
 
 def own_variant() -> str:
     """Which variant `iptables` is here; empty where that cannot be told."""
-    path = which("iptables-restore", path=SEARCH) or which("ip6tables-restore", path=SEARCH)
+    path = where("iptables-restore") or where("ip6tables-restore")
     name = Path(path).resolve().name if path else ""
     return next((variant for variant in VARIANTS if f"-{variant}-" in name), "")
 

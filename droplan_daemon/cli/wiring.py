@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import structlog
-
 from droplan_daemon.lean import stand_in
 
 # For its first model pydantic searches all that is installed for plugins: 0.6 MB to find none, and
@@ -125,6 +123,8 @@ def tell_of_ipv6() -> None:
     except OSError:  # a kernel without it; or a sandbox that shows nothing of /proc/sys
         off = net.exists() and not (net / "ipv6").exists()
     if off:
+        import structlog  # not before droplan_daemon.logs, which keeps pickle away from it
+
         message = "IPv6 is off on this machine; the rules for it stand all the same"
         structlog.get_logger().warning("ipv6.off", message=message)
 
