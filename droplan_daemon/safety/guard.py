@@ -6,7 +6,8 @@ Laws:
    the Droplets that were known is the operator's will, and so is never held.
 3. A Droplet of which anything is held stays in the Fleet as it was, and what must not open a door (sets
    of ranges, the rules of a Droplet that seems to be another one) is compiled for that Fleet.
-4. A Policy whose `[peers] tag` nobody ever carried takes no last peer away; a Fleet that outgrows
+4. What was kept on disk is no answer: it takes away nobody whom the kernel got since (`with_newer`).
+5. A Policy whose `[peers] tag` nobody ever carried takes no last peer away; a Fleet that outgrows
    `[peers] max_peers` is not enforced.
 """
 
@@ -97,6 +98,22 @@ def believe(
     _tag_is_known(policy, found, enforced, accepted)
     _not_too_many(policy, found)
     return found
+
+
+def with_newer(found: Believed, kept: "Ruleset | None", held: "Ruleset | None") -> Believed:
+    """What comes of what was kept, with the members that the kernel got after that was kept.
+
+    A process may die, or its disk fail, between a commit and the save of it: what was kept takes nobody
+    away. Only where the Policy still is what it was then; nothing else tells who it would let in.
+    """
+    if held is None or found.ruleset != kept:
+        return found
+    sets = {}
+    for name, item in found.ruleset.sets.items():
+        old = held.sets.get(name)
+        known = old and item.kind is SetKind.HOSTS and (old.family, old.kind) == (item.family, item.kind)
+        sets[name] = _filled(item, item.elements | old.elements, old) if old and known else item
+    return replace(found, ruleset=replace(found.ruleset, sets=sets))
 
 
 def _baseline(policy: "Policy", enforced: Enforced) -> "Ruleset | None":
