@@ -186,9 +186,9 @@ examples:
   droplan status
   droplan status --json | jq .world.peers
 
-json: headline, ready, alive, overdue, outcome, error, unsaved, untold, remarks, doubts, config_error,
-  reload, world, denied, warnings, budget, verified_at, next_poll_at, time, mode, version, pid,
-  config
+json: headline, ready, alive, overdue, outcome, error, unsaved, untold, remarks, doubts,
+  lease, panic, config_error, reload, world, denied, warnings, budget, verified_at, next_poll_at, time,
+  mode, version, pid, config
 """
 _PEERS = f"""\
 {_OFFLINE.lstrip()}
