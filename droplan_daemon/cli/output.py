@@ -108,7 +108,7 @@ def warn(world: "World") -> None:
 def ruleset(world: "World", form: str) -> None:
     """The desired Ruleset as `nft`, `iptables` or `json`. Raises CommitRejected where it cannot be."""
     if form == "json":
-        document(asdict(world.desired))
+        document({key: value for key, value in asdict(world.desired).items() if key != "leases"})
         return
     warn(world)
     if form == "iptables":
