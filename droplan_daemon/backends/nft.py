@@ -8,6 +8,7 @@ Laws:
 """
 
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from droplan_daemon.effects import Generation, Observation
@@ -141,7 +142,7 @@ class NftBackend:
         if target.kind is SetKind.RANGES:
             keys = [pair for part in parts for pair in wire.unpack_elements(part, width)]
             return wire.pair_ranges(keys, width)
-        return frozenset(host for part in parts for host in wire.unpack_hosts(part, width))
+        return frozenset(chain.from_iterable(wire.unpack_hosts(part, width) for part in parts))
 
     def _read_chains(self, rules: list[codec.ObservedRule], odd: set[str]) -> "Iterator[Chain]":
         """The chains with their rules; `odd` gets a flag for each that is none of ours."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from droplan_daemon.errors import Fatal
 from droplan_daemon.lab.netns import gain_rights
 
-from . import boot, daemon, fetching, iptables, kernel, old, packets, policy
+from . import boot, daemon, fetching, iptables, kernel, old, packets, policy, tampering
 from .rounds import Effort
 from .table import head, lines
 
@@ -31,6 +31,7 @@ GROUPS: "dict[str, Callable[[Effort], Iterator[Row]]]" = {
     "boot": boot.rows,
     "old": old.rows,
     "iptables": iptables.rows,
+    "tampering": tampering.rows,
 }
 
 

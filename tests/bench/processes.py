@@ -90,7 +90,9 @@ class Daemon:
     folder: Path
     process: "subprocess.Popen[bytes] | None" = None
 
-    def start(self, site: Site, *, interval: str) -> float:
+    def start(
+        self, site: Site, *, interval: str, program: tuple[str, ...] = ("-m", "droplan_daemon")
+    ) -> float:
         """Start it; seconds until READY=1."""
         self._prepare(site, interval)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notes:
@@ -103,8 +105,7 @@ class Daemon:
                 self.process = self.machine.start(
                     [
                         str(core_python()),
-                        "-m",
-                        "droplan_daemon",
+                        *program,
                         "run",
                         "--config",
                         str(self.folder / "droplan.toml"),

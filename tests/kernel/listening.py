@@ -5,7 +5,7 @@ import time
 from concurrent.futures import Future
 from contextlib import contextmanager
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from droplan_daemon.backends.nft_events import NftEvents
 from tests.kernel.ground import until
@@ -14,13 +14,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from droplan_daemon.effects import Disturbance
-    from tests.conftest import Namespace
+
+
+class _Place(Protocol):
+    """A network namespace, whoever made it."""
+
+    def call(self, function: "Callable[[], None]", /) -> None:
+        """Run it there."""
 
 
 class Listening:
     """`told` and `times` (monotonic) grow while the context lasts; `own` is the port of commits of ours."""
 
-    def __init__(self, namespace: "Namespace", own: "Callable[[], int]") -> None:
+    def __init__(self, namespace: "_Place", own: "Callable[[], int]") -> None:
         self.told: list[Disturbance] = []
         self.times: list[float] = []
         self._namespace = namespace
