@@ -187,8 +187,8 @@ examples:
   droplan status --json | jq .world.peers
 
 json: headline, ready, alive, overdue, outcome, error, unsaved, untold, remarks, doubts,
-  lease, panic, config_error, reload, world, denied, warnings, budget, verified_at, next_poll_at, time,
-  mode, version, pid, config
+  lease, panic, config_error, reload, world, denied, warnings, budget, verified_at, next_poll_at,
+  time, mode, version, pid, config
 """
 _PEERS = f"""\
 {_OFFLINE.lstrip()}
