@@ -257,19 +257,20 @@ class Herald:
         return report.headline(self.standing, budget, self._clock.now())
 
     def _publish(self, budget: "Budget | None") -> None:
-        self._measure(budget)
+        ready = self._ready and not self.standing.busy
+        self._measure(budget, ready=ready)
         status = report.as_dict(self.standing, budget, self._clock.now())
         untold = [{"reason": error.reason, "message": str(error)} for _, error in self._untold]
         self._kept(
             "status.write.failed",
-            lambda: self._store.publish({**self._about, **status, "ready": self._ready, "untold": untold}),
+            lambda: self._store.publish({**self._about, **status, "ready": ready, "untold": untold}),
         )
 
-    def _measure(self, budget: "Budget | None") -> None:
+    def _measure(self, budget: "Budget | None", *, ready: bool) -> None:
         """Offer the metrics; a way by which they cannot be told is a trouble of its own."""
         before = {condition for condition, _ in self._untold}
         meter, holding = self._meter, self._conditions.holding()
-        self._untold = meter.offer(self.standing, budget, holding, ready=self._ready) if meter else []
+        self._untold = meter.offer(self.standing, budget, holding, ready=ready) if meter else []
         self.relieve(frozenset(before - {condition for condition, _ in self._untold}))
         for condition, error in self._untold:
             level, _, fields = report.trouble(error, None)

@@ -123,6 +123,7 @@ class Bench:
         self.clock = SystemClock()
         self.store = StateFiles(folder / "state", folder / "run")
         self.closed = 0
+        self.audit = 3600.0
         self.builds: list[Parts | ConfigInvalid] = []
 
     def parts(self, source: "Source", changes: "Callable[[], AsyncIterator[None]] | None" = None) -> Parts:
@@ -150,7 +151,9 @@ class Bench:
 
         async def life() -> None:
             steps = asyncio.create_task(_taken(during))
-            daemon = Daemon(self.build, parts, herald=herald, clock=self.clock, watchdog=watchdog)
+            daemon = Daemon(
+                self.build, parts, herald=herald, clock=self.clock, watchdog=watchdog, audit=self.audit
+            )
             await asyncio.wait_for(daemon.run(), 60)
             await steps
 
