@@ -22,13 +22,20 @@ LONG = 90.0
 
 @contextmanager
 def enduring(
-    machine: "Machine", running: "Running", event: str, mend: "Callable[[], object]", **fields: object
+    machine: "Machine",
+    running: "Running",
+    event: str,
+    mend: "Callable[[], object]",
+    *,
+    writes: int = 0,
+    **fields: object,
 ) -> "Iterator[None]":
     """Within the block the fault begins; then all of the ground rules are checked, and `mend` ends it.
 
     `fields` stand in the line of the log; a poll is asked for whenever one is due to show something.
+    `writes` is how often the fault itself writes to the kernel's ruleset.
     """
-    enforced, begun = (machine.generation, machine.peers), time.monotonic()
+    enforced, begun = (machine.generation + writes, machine.peers), time.monotonic()
     ins, outs = len(running.lines(event)), len(running.lines(f"{event}.over"))
     yield
     _entered(machine, running, event, ins, fields)

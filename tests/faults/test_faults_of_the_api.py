@@ -2,7 +2,8 @@
 
 import signal
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,7 +27,7 @@ class Case:
 
     event: str
     fault: Fault
-    fields: dict[str, object] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
 
 
 CASES = (
@@ -118,7 +119,8 @@ def test_an_api_that_swallows_packets_ends_at_the_deadline(machine: "Machine") -
     port = machine.url.rpartition(":")[2]
     drop = f"table ip hole {{ chain c {{ type filter hook input priority 0; tcp dport {port} drop; }}; }}"
     mend = ("nft", "delete", "table", "ip", "hole")
-    with enduring(machine, running, FAILED, lambda: machine.namespace.run(*mend), reason="deadline"):
+    over = partial(machine.namespace.run, *mend)
+    with enduring(machine, running, FAILED, over, writes=1, reason="deadline"):
         machine.namespace.run("nft", "-f", "-", text=drop)
 
 
