@@ -216,6 +216,14 @@ class Daemon:
         if not isinstance(outcome, Failed | Refused | None):
             self._herald.outcome(outcome, 0.0, self._parts.cycle.source.budget)
 
+    async def _expire(self) -> None:
+        """Let those go whom the configuration lets stay only so long while nobody answers."""
+        if not self._parts.cycle.overdue:
+            return
+        outcome = await self._cycle(self._parts.cycle.expire())
+        if not isinstance(outcome, Failed | Refused | None):
+            self._herald.expired(outcome, self._parts.cycle.source.budget)
+
     async def _turn(self) -> None:
         """One cycle and the wait after it."""
         self._wake.clear()
@@ -225,8 +233,11 @@ class Daemon:
         unproven, self._unproven = self._unproven, False
         if unproven and isinstance(outcome, Failed):
             await self._recall()
+        if isinstance(outcome, Failed | Refused):
+            await self._expire()
         wait = self._wait_after(outcome)
         self._herald.outcome(outcome, wait, self._parts.cycle.source.budget)
+        self._herald.silence(self._parts.cycle.silence, self._parts.cycle.source.budget)
         give_back()
         await self._idle(wait)
 

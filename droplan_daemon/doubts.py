@@ -14,12 +14,24 @@ if TYPE_CHECKING:
     from .outcomes import World
     from .report import Event
 
+EXPIRED = "peers.expired"
+"""The condition while no Droplet is let in, because nobody has answered for so long."""
+
+ALARM = "stale.alarm"
+"""The condition while nobody has answered for longer than ten minutes."""
+
+_WORDS = {"10m": "10 minutes", "1h": "an hour", "1d": "a day"}
+_LONGEST = "1d"
+_GONE = "nobody has answered for longer than peers.max_stale, so no Droplet is let in any more"
+
 HELD, CHANGED = "guard.shrink.held", "identity.changed"
 """The conditions while what an answer takes away is held: too much at once; this Droplet is another."""
 
 
 def remarks(world: "World") -> "Iterator[Event]":
     """One event for each cause, about the group of which most is held."""
+    if world.expired:
+        yield "error", EXPIRED, {"message": _GONE}
     changed = next((doubt for doubt in world.doubts if doubt.group == SELF), None)
     if changed:
         yield "warning", CHANGED, {"was": was(world), "polls": changed.polls, "message": sentence(changed)}
@@ -29,6 +41,17 @@ def remarks(world: "World") -> "Iterator[Event]":
         fields = {"removed": worst.held, "of": worst.of, "set": worst.group, "polls": worst.polls}
         fields |= {"sets": len(others) if len(others) > 1 else None, "message": sentence(worst)}
         yield "warning", HELD, fields
+
+
+def alarm(level: str) -> "Event":
+    """That nobody has answered for long."""
+    fields = {"level": level, "message": f"{stale(level)}: nobody knows who came and who left"}
+    return "error" if level == _LONGEST else "warning", ALARM, fields
+
+
+def stale(level: str) -> str:
+    """In words how long there was no answer."""
+    return f"no complete answer for more than {_WORDS[level]}"
 
 
 def was(world: "World") -> str:

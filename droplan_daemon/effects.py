@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from .metrics.families import Family
     from .model.budget import Budget
-    from .model.checkpoint import Checkpoint
-    from .model.doubt import Absences
+    from .model.checkpoint import Checkpoint, Heard
     from .model.connection import Connection
+    from .model.doubt import Absences
     from .model.fleet import Fleet
     from .model.host import Host
     from .model.plan import Plan
@@ -204,6 +204,12 @@ class Store(Protocol):
 
     def keep_absences(self, absences: "Absences") -> None:
         """Keep what is held for the next cycle, whoever runs it. Raises StoreFailed."""
+
+    def heard(self) -> "Heard | None":
+        """When somebody answered last; None when that is not known."""
+
+    def keep_heard(self, heard: "Heard") -> None:
+        """Keep when somebody answered last. Raises StoreFailed."""
 
     def accepted(self) -> frozenset[str]:
         """What the operator accepted and nobody has acted on yet: digests, and words of Refusals."""

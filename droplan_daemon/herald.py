@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from . import commits, interim, report, tampering
+from . import commits, doubts, interim, report, tampering
 from .errors import ConfigInvalid, StoreFailed
 from .outcomes import Committed, Failed, Refused
 from .report import Reload, ReloadState, Standing
+from .safety import stale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -173,6 +174,24 @@ class Herald:
         self.say(*interim.over(outcome))
         self.amend(budget, world=outcome.world, verified_at=self._clock.now())
         self._remarks(tuple(report.remarks(outcome.world)))
+
+    def expired(self, outcome: "report.Good", budget: "Budget | None") -> None:
+        """Nobody has answered for so long that no Droplet is let in any more."""
+        self.say(*report.membership(self.standing.world, outcome.world))
+        self.amend(budget, world=outcome.world)
+        self._remarks(tuple(report.remarks(outcome.world)))
+
+    def silence(self, seconds: float, budget: "Budget | None") -> None:
+        """For so long there has been no complete answer; each level of alarm is told when it is reached."""
+        level, before = stale.level(seconds), self.standing.stale
+        if level != before:
+            self.amend(budget, stale=level)
+        if not level:
+            self.relieve({doubts.ALARM})
+        elif before and level != before:
+            self.say(doubts.alarm(level))
+        else:
+            self.enter(*doubts.alarm(level))
 
     def amend(self, budget: "Budget | None", **changes: Any) -> None:
         """Something of the Standing is otherwise now."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .errors import HostUnknown, StoreFailed
-from .model.checkpoint import Checkpoint, age
+from .model.checkpoint import Checkpoint, Heard, age, since
 from .model.doubt import Absences
 from .model.fleet import InterfaceKind
 from .policy.compile import managed_interface
@@ -53,6 +53,9 @@ class Keeping:
     _looked: float = 0.0
     _owed: bool = False
     _accepted: frozenset[str] = frozenset()
+    _heard: float | None = None
+    _heard_kept: float | None = None
+    _every: float | None = None
     _remembered: "Host | None" = None
     _writing: "asyncio.Future[tuple[Unsaved, ...]] | None" = field(default=None)
 
@@ -61,7 +64,20 @@ class Keeping:
         host = await self.machine.recognise(checkpoint)
         self.kept, self._sound = checkpoint, False
         self.absences = await asyncio.to_thread(self.store.absences)
+        if self._heard is None and (heard := await asyncio.to_thread(self.store.heard)):
+            age = since(heard, boot=self.boot, uptime=self.clock.monotonic(), now=self.clock.now())
+            self._heard = None if age is None else self.clock.monotonic() - age
         return host
+
+    def hear(self, every: float | None) -> None:
+        """Somebody has answered. With `every` that is kept, when it was not for so many seconds."""
+        self._heard = self.clock.monotonic()
+        self._every = every
+
+    @property
+    def silence(self) -> float | None:
+        """Seconds since somebody answered, this process or one before it; None: not known."""
+        return None if self._heard is None else self.clock.monotonic() - self._heard
 
     def accepted(self) -> frozenset[str]:
         """What the operator accepts (see `safety.believe`), until something has been kept with it."""
@@ -74,6 +90,7 @@ class Keeping:
         self._looked = other._looked  # noqa: SLF001 - one of us
         self._remembered, self._owed = other._remembered, other._owed  # noqa: SLF001 - one of us
         self.absences = other.absences
+        self._heard, self._heard_kept = other._heard, other._heard_kept  # noqa: SLF001 - one of us
 
     def age(self, checkpoint: Checkpoint) -> float | None:
         """Seconds since it was saved; None where no clock can tell."""
@@ -136,6 +153,14 @@ class Keeping:
         if self._accepted:
             self.store.settle(self._accepted)
             self._accepted = frozenset()
+        if self._every is not None and self._heard is not None:
+            self._save_heard(self._heard, self._every)
+
+    def _save_heard(self, heard: float, every: float) -> None:
+        if self._heard_kept is None or heard - self._heard_kept >= every:
+            at = self.clock.now() - (self.clock.monotonic() - heard)
+            self.store.keep_heard(Heard(at, self.boot, heard))
+            self._heard_kept = heard
 
     def _checkpoint(self, now: "World", backend: str) -> Checkpoint:
         return Checkpoint(

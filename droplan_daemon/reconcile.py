@@ -36,7 +36,7 @@ from .policy.effective import effective
 from .policy.lease import split
 from .policy.uses import needs_networks
 from .policy.warnings import warnings
-from .safety import Enforced, believe, examine, unread
+from .safety import Enforced, believe, examine, overdue, unread, with_newer, without_droplets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from .safety import Evidence
 
 T = TypeVar("T")
+
+_SHARE = 0.1
+"""Of `max_stale`: how much longer it may be than the operator said, after a restart at the wrong moment."""
 
 
 @dataclass(slots=True)
@@ -81,6 +84,7 @@ class Cycle:
     lessons: Lessons = field(default_factory=Lessons)
     stance: "Callable[[], Stance] | None" = None
     digest: str = ""
+    _asked_at: float | None = None
     _ruled: "Policy | None" = None
     _ruling: "Policy | None" = None
     _seen: "Observation | None" = None
@@ -107,6 +111,25 @@ class Cycle:
         """Enforce a changed Policy over the Fleet that was believed last, if that says what it asks for."""
         return await self._ended(self._recalled())
 
+    async def expire(self) -> Outcome:
+        """Let no Droplet in any more, where nobody has answered for longer than the configuration allows."""
+        return await self._ended(self._expired())
+
+    @property
+    def overdue(self) -> bool:
+        """Whether that is due."""
+        return self.last is not None and not self.last.expired and self._is_overdue()
+
+    @property
+    def silence(self) -> float:
+        """Seconds since there was a complete answer that counted; since the first was asked for, at least."""
+        now = self.clock.monotonic() if self.clock else 0.0
+        heard = self.keeping.silence if self.keeping else None
+        return heard if heard is not None else now - (self._asked_at if self._asked_at is not None else now)
+
+    def _is_overdue(self) -> bool:
+        return overdue(self.policy, self.silence)
+
     async def repair(self) -> Outcome:
         """Have the kernel hold what it held last. Nothing is kept anew: it is as it was."""
         return await self._ended(self._repaired(), keep=False)
@@ -125,7 +148,7 @@ class Cycle:
         self.previous, self.holder = other.previous, other.holder
         self.lessons.quarantined = other.lessons.quarantined
         self.last, self._seen, self._kernel = other.last, other._seen, other._kernel  # noqa: SLF001 - one of us
-        self._ruled = other._ruled  # noqa: SLF001 - one of us
+        self._ruled, self._asked_at = other._ruled, other._asked_at  # noqa: SLF001 - one of us
         self.recallable = needs_networks(other.policy) or not needs_networks(self.policy)
         if self.keeping and other.keeping:
             self.keeping.inherit(other.keeping)
@@ -147,7 +170,13 @@ class Cycle:
         return replace(outcome, unsaved=unsaved) if unsaved else outcome
 
     async def _run(self) -> Unchanged | Committed:
-        return await self._asked(partial(self._enforced, reached=True))
+        if self._asked_at is None and self.clock:
+            self._asked_at = self.clock.monotonic()
+        outcome = await self._asked(partial(self._enforced, reached=True))
+        if self.keeping:
+            most = self.policy.peers.max_stale
+            self.keeping.hear(None if most is None else most * _SHARE)
+        return outcome
 
     async def _resumed(self, checkpoint: "Checkpoint") -> Unchanged | Committed:
         host = await self.take(checkpoint)
@@ -203,6 +232,10 @@ class Cycle:
             prospect = Prospect(world, found, diff(found.ruleset, world.enforced))
             self.backend = holder
             return await self._settled(await Committing(holder, self.kernels, self.clock).run(prospect))
+
+    async def _expired(self) -> Unchanged | Committed:
+        world = self._known()
+        return await self._enforced(world.fleet, world.host, world.restored)
 
     async def _relocated(self) -> Unchanged | Committed:
         world, seen = self._known(), self._seen
@@ -266,25 +299,44 @@ class Cycle:
         before, self._ruling = self._enforced_before(observation), policy
         accepted = self.keeping.accepted() if self.keeping and answered else frozenset[str]()
         found = believe(policy, evidence, host, before, answered=answered, accepted=accepted)
+        expired = not answered and self._is_overdue()
+        if expired:
+            found = replace(found, ruleset=without_droplets(policy, found), doubts=())
+        elif restored and self.last is None:
+            found = with_newer(found, before.ruleset, split(observation.ruleset).base)
         mine = effective(policy, found.scene)
         chosen, cautions = self.kernels.about() if self.kernels else ("", ())
         world = World(
             found.fleet,
             found.host,
             found.scene.own,
-            tuple(droplet for droplet in found.fleet.droplets if droplet.id in found.scene.peers),
+            tuple(d for d in found.fleet.droplets if d.id in found.scene.peers and not expired),
             await asyncio.to_thread(self.backend.fit, found.ruleset),
             mine,
-            (*warnings(self.policy, found.scene), *_unguarded(mine, host), *_holding(evidence), *cautions),
+            (
+                *warnings(self.policy, found.scene),
+                *_unguarded(mine, host),
+                *_holding(evidence),
+                *self._unheard(restored),
+                *cautions,
+            ),
             restored=restored,
             backend=chosen,
             doubts=found.doubts,
             absences=found.absences,
+            expired=expired,
             panic=stance.since if stance.panic else None,
             digest=self.digest,
         )
         world = self._for_a_while(world, observation, stance)
         return Prospect(world, observation, diff(observation.ruleset, world.enforced))
+
+    def _unheard(self, restored: Restored | None) -> tuple[str, ...]:
+        """That nobody knows for how long nobody has answered, where it matters."""
+        known = self.keeping is None or self.keeping.silence is not None
+        if restored is None or known or self.policy.peers.max_stale is None:
+            return ()
+        return ("peers.max_stale: when somebody answered last is not known, so it is counted from now",)
 
     def _enforced_before(self, observation: "Observation") -> Enforced:
         """What was enforced last: by us, by whom we take over from, or else what the kernel holds."""

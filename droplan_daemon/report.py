@@ -122,6 +122,7 @@ class Standing:
     reload: Reload | None = None
     busy: float = 0.0
     tampering: Tampering | None = None
+    stale: str = ""
 
 
 def membership(before: World | None, after: World) -> "Iterator[Event]":
@@ -292,16 +293,23 @@ def _headline(standing: Standing, budget: "Budget | None", now: float) -> "Itera
         yield f"not saved: {standing.outcome.unsaved[0].error}"
     if world:
         yield from (fields["message"] for _, _, fields in remarks(world, now - standing.verified_at))
-    if standing.busy:
-        yield f"degraded: the kernel has not come to an end with a change for {span(standing.busy)}"
-    if standing.tampering and standing.tampering.contested:
-        yield f"contested: {standing.tampering} changes droplan's rules again and again"
-    if standing.config_error:
-        yield f"new configuration refused: {standing.config_error}"
+    yield from _worries(standing)
     if budget:
         yield f"budget {budget.remaining:,}/{budget.limit:,}"
     if standing.next_at:
         yield f"next in {span(max(0.0, standing.next_at - now))}"
+
+
+def _worries(standing: Standing) -> "Iterator[str]":
+    """What is wrong beside the last cycle."""
+    if standing.busy:
+        yield f"degraded: the kernel has not come to an end with a change for {span(standing.busy)}"
+    if standing.tampering and standing.tampering.contested:
+        yield f"contested: {standing.tampering} changes droplan's rules again and again"
+    if standing.stale:
+        yield doubts.stale(standing.stale)
+    if standing.config_error:
+        yield f"new configuration refused: {standing.config_error}"
 
 
 def _ago(standing: Standing, now: float) -> str:
@@ -371,6 +379,7 @@ def as_dict(standing: Standing, budget: "Budget | None", now: float) -> dict[str
         if world
         else [],
         "doubts": doubts.plain(world) if world else [],
+        "stale": standing.stale or None,
         **interim.plain(world, elapsed),
         "warnings": list(world.warnings) if world else [],
         "world": _world(world) if world else None,

@@ -1,4 +1,4 @@
-"""Absences as JSON, and what the operator accepted. PURE.
+"""Absences as JSON, what the operator accepted, and when somebody answered last. PURE.
 
 Law: what is read back is what was written, or StoreFailed(`shape`); elements are hexadecimal.
 """
@@ -6,9 +6,10 @@ Law: what is read back is what was written, or StoreFailed(`shape`); elements ar
 from typing import Any
 
 from droplan_daemon.errors import StoreFailed
+from droplan_daemon.model.checkpoint import Heard
 from droplan_daemon.model.doubt import AGREEING, Absences
 
-from .values import items, number, text
+from .values import items, number, seconds, text
 
 VERSION = 1
 
@@ -36,6 +37,17 @@ def words(body: object) -> frozenset[str]:
         return frozenset(map(text, items(_only(body, "accepted"))))
     except (ValueError, TypeError):
         raise StoreFailed("what was accepted has an unknown shape", reason="shape") from None
+
+
+def read_heard(body: object) -> Heard:
+    """When somebody answered last. Raises StoreFailed."""
+    try:
+        found = _table(body)
+        if found.keys() != {"at", "boot", "uptime"}:
+            raise ValueError("other keys")  # noqa: TRY301 - said where it is known
+        return Heard(seconds(found["at"]), text(found["boot"], least=0), seconds(found["uptime"]))
+    except (ValueError, TypeError):
+        raise StoreFailed("when somebody answered has an unknown shape", reason="shape") from None
 
 
 def _only(body: object, key: str) -> object:

@@ -1,7 +1,8 @@
 """The Store: which file holds what, and which of two generations counts.
 
 In the state folder: `checkpoint.json`, `ruleset.nft` or `ruleset.iptables` for boot, the generation
-before each of them with `.1` in its name, `host.json`, and `doubts.json` while something is held,
+before each of them with `.1` in its name, `host.json`, `doubts.json` while something is held,
+`heard.json` where it matters for how long nobody has answered, and
 `stance.json` once the operator said something to hold for a while. In the
 runtime folder: `status.json`, and `accept.json` until what the operator accepted was acted on.
 
@@ -16,7 +17,7 @@ Laws:
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from droplan_daemon.errors import StoreFailed
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from droplan_daemon.model.checkpoint import Checkpoint
+    from droplan_daemon.model.checkpoint import Checkpoint, Heard
     from droplan_daemon.model.stance import Stance
 
 _STATUS_MODE = 0o640
@@ -59,6 +60,7 @@ class StateFiles:
         self._host = state_folder / "host.json"
         self._checkpoints = state_folder / "checkpoint.json", state_folder / "checkpoint.1.json"
         self._doubts = state_folder / "doubts.json"
+        self._heard = state_folder / "heard.json"
         self._status = runtime_folder / "status.json"
         self._accepted = runtime_folder / "accept.json"
 
@@ -168,6 +170,17 @@ class StateFiles:
             write_atomic(self._doubts, seal(doubts.VERSION, doubts.encode(absences)))
         else:
             remove(self._doubts)
+
+    def heard(self) -> "Heard | None":
+        """When somebody answered last; None when that is not known."""
+        try:
+            return doubts.read_heard(unseal(read_whole(self._heard), doubts.VERSION))
+        except StoreFailed:
+            return None
+
+    def keep_heard(self, heard: "Heard") -> None:
+        """Keep when somebody answered last. Raises StoreFailed."""
+        write_atomic(self._heard, seal(doubts.VERSION, asdict(heard)))
 
     def accept(self, words: frozenset[str]) -> None:
         """Tell whoever runs the next cycle what the operator accepts. Raises StoreFailed."""

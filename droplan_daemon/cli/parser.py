@@ -186,7 +186,7 @@ examples:
   droplan status
   droplan status --json | jq .world.peers
 
-json: headline, ready, alive, overdue, outcome, error, unsaved, untold, remarks, doubts,
+json: headline, ready, alive, overdue, outcome, error, unsaved, untold, remarks, doubts, stale,
   lease, panic, config_error, reload, world, denied, warnings, budget, verified_at, next_poll_at,
   time, mode, version, pid, config
 """

@@ -117,6 +117,8 @@ def _status_rows(told: dict[str, Any], now: float) -> "Iterator[tuple[str, str]]
         yield "not saved", one["message"]
     for one in told.get("untold") or ():
         yield "metrics", one["message"]
+    if told.get("stale"):
+        yield "stale", f"no complete answer for more than {told['stale']}"
     for one in told.get("remarks") or ():
         yield "remark", one["message"]
     if told.get("config_error"):

@@ -39,17 +39,32 @@ class Checkpoint:
     uptime: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """When somebody answered last: as the `saved_at`, `boot` and `uptime` of a Checkpoint."""
+
+    at: float
+    boot: str
+    uptime: float
+
+
 def age(checkpoint: Checkpoint, *, boot: str, uptime: float, now: float) -> float | None:
     """Seconds since it was saved; None where no clock can tell.
 
     Within one boot the monotonic clock tells, whatever was done to the other one. Across boots the
     wall clock does, unless it ran backwards or had not been set when it was written.
     """
-    if boot and boot == checkpoint.boot and uptime >= checkpoint.uptime:
-        return uptime - checkpoint.uptime
-    if checkpoint.saved_at < _EARLIEST or now < checkpoint.saved_at:
+    moment = Heard(checkpoint.saved_at, checkpoint.boot, checkpoint.uptime)
+    return since(moment, boot=boot, uptime=uptime, now=now)
+
+
+def since(moment: Heard, *, boot: str, uptime: float, now: float) -> float | None:
+    """Seconds since then, by the same clocks; None where none can tell."""
+    if boot and boot == moment.boot and uptime >= moment.uptime:
+        return uptime - moment.uptime
+    if moment.at < _EARLIEST or now < moment.at:
         return None
-    return now - checkpoint.saved_at
+    return now - moment.at
 
 
 def is_stale(seconds: float | None) -> bool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from droplan_daemon.effects import Backend
     from droplan_daemon.model.budget import Budget
-    from droplan_daemon.model.checkpoint import Checkpoint
+    from droplan_daemon.model.checkpoint import Checkpoint, Heard
     from droplan_daemon.outcomes import Outcome
 
 HOST = Host(1, "eth1", "eth0")
@@ -100,6 +100,7 @@ class Shelf:
     refused: int = 0
     doubted: Absences = field(default_factory=Absences)
     wanted: frozenset[str] = frozenset()
+    last_heard: "Heard | None" = None
     stood: Stance = field(default_factory=Stance)
 
     def save(self, checkpoint: "Checkpoint", body: str) -> None:
@@ -131,6 +132,13 @@ class Shelf:
     def keep_absences(self, absences: Absences) -> None:
         self._refuse(full=self.full_for_state)
         self.doubted = absences
+
+    def heard(self) -> "Heard | None":
+        return self.last_heard
+
+    def keep_heard(self, heard: "Heard") -> None:
+        self._refuse(full=self.full_for_state)
+        self.last_heard = heard
 
     def accepted(self) -> frozenset[str]:
         return self.wanted
