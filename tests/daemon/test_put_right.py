@@ -1,5 +1,7 @@
 """Others write to our table beside the real daemon: who it was is told, and it is put right at once."""
 
+import json
+import os
 import re
 import signal
 import time
@@ -257,3 +259,78 @@ def test_a_stop_of_the_process_is_made_up_for(machine: "Machine", running: "Runn
     running.process.send_signal(signal.SIGCONT)
     until(_stands(machine, desired))
     running.logs("tamper.repaired")
+
+
+@pytest.mark.fault("D12")
+def test_rules_of_iptables_are_put_right_at_once_too(machine: "Machine") -> None:
+    """Where iptables speaks to nftables its changes are heard; `iptables -F` takes nothing away for long."""
+    machine.write('[firewall]\nbackend = "iptables"\n', interval="1h")
+    running = machine.start(program=PATIENT)
+    running.ready()
+    before = _saved(machine)
+    assert any("-A droplan-peers" in line for line in before)
+    machine.namespace.run("iptables-nft", "-F")
+    running.logs("tamper.repaired")
+    assert before == _saved(machine)
+    assert "by=iptables" in running.lines("tamper.detected")[0]
+    machine.namespace.run("iptables-nft", "-t", "nat", "-A", "PREROUTING", "-j", "ACCEPT")
+    machine.namespace.run("ip6tables-nft", "-D", "droplan-peers", "1")
+    _repaired(running, 2)
+    assert 2 == len(running.lines("tamper.detected"))
+
+
+def _saved(machine: "Machine") -> list[str]:
+    lines = machine.namespace.run("iptables-nft-save", "-t", "filter").splitlines()
+    return [line for line in lines if line.startswith("-A")]
+
+
+def _fleet(machine: "Machine", peers: int) -> "Iterator[dict[str, object]]":
+    """What GET /v2/droplets says of web-1 and so many others in its VPC."""
+    own = machine.own.network("private")
+    assert own
+    others = (f"10.{16 + (n >> 16)}.{n >> 8 & 255}.{n & 255}" for n in range(1, peers + 1))
+    for number, address in enumerate([own.address, *others]):
+        yield {
+            "id": number + 1_000_000 if number else machine.own.id,
+            "name": f"app-{number}" if number else "web-1",
+            "status": "active",
+            "tags": [],
+            "region": {"slug": "nyc3"},
+            "vpc_uuid": machine.vpc.id,
+            "networks": {
+                "v4": [
+                    {"ip_address": str(address), "type": "private", "netmask": "255.0.0.0", "gateway": None}
+                ],
+                "v6": [],
+            },
+        }
+
+
+SAMPLES = 100 if os.environ.get("DROPLAN_TEST_FULL") else 16
+
+
+@pytest.mark.fault("D12")
+@pytest.mark.timeout(600)
+def test_ten_thousand_peers_are_put_right_as_quickly(
+    machine: "Machine", figure: "Callable[[str], None]"
+) -> None:
+    """Each kind of tampering in turns, as somebody outside sees it; `make bench` holds it to its bar."""
+    file = machine.folder / "fleet.json"
+    file.write_text(json.dumps({"droplets": list(_fleet(machine, 10_000)), "meta": {"total": 10_001}}))
+    machine.write(source=f'kind = "file"\npath = "{file}"', interval="1h")
+    running = machine.start(program=PATIENT)
+    running.ready(seconds=120)
+    assert 10_000 == len(machine.peers)
+    desired, kinds = machine.observe().ruleset, [script for script, _ in TAMPERING.values()]
+    kinds = [script.replace("10.10.0.2", "10.16.0.1") for script in kinds]
+    with Listening(machine.namespace, lambda: 0) as listening:
+        for number in range(SAMPLES):
+            _nft(machine, kinds[number % len(kinds)])
+            _repaired(running, number + 1)
+        assert desired == machine.observe().ruleset
+        listening.heard(2 * SAMPLES)
+        took = sorted(_between(listening, number) for number in range(SAMPLES))
+    figure(
+        f"tampering to repaired, 10,000 peers, {SAMPLES} times: median {median(took) * 1000:.0f} ms, "
+        f"slowest {took[-1] * 1000:.0f} ms (bar: 30 and 250 on a quiet machine)"
+    )
