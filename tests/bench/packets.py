@@ -23,7 +23,7 @@ from .fleets import address, ruleset
 from .processes import inside
 from .rounds import ratio, side_by_side
 from .table import Row, at_least, at_most
-from .traffic import Receiver, Sender
+from .traffic import Receiver, Sender, frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,7 +117,7 @@ def _old_droplan(machine: Namespace) -> None:
 
 def _way(stack: ExitStack, sender: Namespace, receiver: Receiver, turn: int) -> "Callable[[], float]":
     """Packets per second of one turn to this receiver."""
-    source = Sender(sender, receiver.wire, [address(n) for n in _STANDING])
+    source = Sender(sender, receiver.wire, [frame(address(n)) for n in _STANDING])
     stack.callback(source.close)
 
     def once() -> float:
@@ -136,7 +136,7 @@ def loss_rows(effort: "Effort", make: "Make" = NftBackend, about: str = "") -> "
     """Packets of standing peers, while others come and go."""
     commits, packets = (40, 200_000) if effort.quick else (COMMITS, PACKETS)
     with Namespace("sender") as sender, Receiver(sender, "loss") as receiver:
-        source = Sender(sender, receiver.wire, [address(n) for n in _STANDING])
+        source = Sender(sender, receiver.wire, [frame(address(n)) for n in _STANDING])
         try:
             found = receiver.machine.call(_churn, source, commits, packets, make)
         finally:

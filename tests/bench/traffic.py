@@ -13,7 +13,7 @@ import json
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ParamSpec, Protocol, Self, TypeVar
 
 from droplan_daemon.lab.netns import Namespace
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from droplan_daemon.model.addresses import Address
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 AT_ONCE = 256
 PORT = 4789
 _PAYLOAD = b"droplan bench frame"[:18]  # 60 bytes in all, the least that Ethernet carries
@@ -33,6 +36,14 @@ _SINK = f"""
 table inet bench {{
   chain sink {{ type filter hook input priority 300; udp dport {PORT} counter drop; }}
 }}"""
+
+
+class Inside(Protocol):
+    """A network namespace, of the lab's or of the tests' own."""
+
+    def call(self, function: "Callable[P, T]", *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the function returns when run in there."""
+        ...
 
 
 class Receiver:
@@ -88,13 +99,13 @@ class _Header(ctypes.Structure):
 
 
 class Sender:
-    """Sends the same frames over one wire again and again; one from each address in turn."""
+    """Sends the same frames over one wire again and again, in turn."""
 
-    def __init__(self, machine: Namespace, wire: str, addresses: "Sequence[Address]") -> None:
+    def __init__(self, machine: "Inside", wire: str, frames: "Sequence[bytes]") -> None:
         self._socket: socket.socket = machine.call(socket.socket, socket.AF_PACKET, socket.SOCK_RAW)
         machine.call(self._socket.bind, (wire, 0))
-        chosen = [addresses[n % len(addresses)] for n in range(max(AT_ONCE, len(addresses)))]
-        self._frames = [ctypes.create_string_buffer(frame(a), len(frame(a))) for a in chosen]
+        chosen = [frames[n % len(frames)] for n in range(max(AT_ONCE, len(frames)))]
+        self._frames = [ctypes.create_string_buffer(each, len(each)) for each in chosen]
         self._spans = (_Span * len(chosen))(
             *(_Span(ctypes.addressof(f), ctypes.sizeof(f)) for f in self._frames)
         )
@@ -123,15 +134,14 @@ class Sender:
         self._socket.close()
 
 
-def frame(source: "Address") -> bytes:
-    """A UDP packet from this address to the receiver, in Ethernet."""
-    target = socket.inet_aton(OWN_ADDRESS)
+def frame(source: "Address", target: str = OWN_ADDRESS, macs: str = _RECEIVER_MAC + _SENDER_MAC) -> bytes:
+    """A UDP packet from this address to the receiver, in Ethernet; `macs`: the receiver's, the sender's."""
+    ends = source, socket.inet_aton(target)
     length = 28 + len(_PAYLOAD)
-    head = struct.pack(">BBHHHBBH4s4s", 0x45, 0, length, 0, 0x4000, 64, 17, 0, source, target)
+    head = struct.pack(">BBHHHBBH4s4s", 0x45, 0, length, 0, 0x4000, 64, 17, 0, *ends)
     head = head[:10] + _checksum(head).to_bytes(2, "big") + head[12:]
     udp = struct.pack(">HHHH", PORT, PORT, 8 + len(_PAYLOAD), 0)
-    macs = bytes.fromhex((_RECEIVER_MAC + _SENDER_MAC).replace(":", ""))
-    return macs + b"\x08\x00" + head + udp + _PAYLOAD
+    return bytes.fromhex(macs.replace(":", "")) + b"\x08\x00" + head + udp + _PAYLOAD
 
 
 def _checksum(data: bytes) -> int:

@@ -32,7 +32,7 @@ def _frame(mac: str, source: str, to: str, port: int) -> bytes:
     return ethernet + head + struct.pack("!HHHH", 4000, port, 9, 0) + b"?"
 
 
-def _carries(machine: "Machine", end: str) -> bool:
+def carries(machine: "Machine", end: str) -> bool:
     """Whether the kernel has seen the carrier; before that, the cable loses what is sent into it."""
     routes = machine.namespace.run("ip", "-6", "route", "show", "table", "all", "type", "multicast")
     return f"ff00::/8 dev {end} " in routes
@@ -46,7 +46,7 @@ class Prober:
         call = machine.namespace.call
         machine.namespace.run("ip", "link", "set", "eth1-far", "up")
         for end in ("eth1", "eth1-far"):
-            until(partial(_carries, machine, end), 60, f"{end} up")
+            until(partial(carries, machine, end), 60, f"{end} up")
         self._servers = [call(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
         for server, port in zip(self._servers, (PEERS_PORT, STRANGERS_PORT), strict=True):
             call(server.bind, (own, port))
