@@ -259,7 +259,10 @@ def test_whatever_hinders_it_is_all_or_nothing(script: list[str]) -> None:
 
 def test_no_frame_outlives_its_cycle() -> None:
     """An error that an Outcome keeps has neither a traceback nor a cause."""
-    outcome = Bench([THREE], kernel=Scripted([_lost(), CommitConflict("x")])).run()
+    answers: list[Retry] = [_lost(), CommitConflict("x")]
+    for answer in answers:
+        answer.__cause__ = OSError("of the edge")
+    outcome = Bench([THREE], kernel=Scripted(answers)).run()
     assert isinstance(outcome, Committed)
     assert 2 == len(outcome.setbacks)
     for one in outcome.setbacks:
