@@ -56,8 +56,6 @@ def _closed(policy: "Policy", host: "Host", kind: InterfaceKind) -> InterfacePol
 def _narrowed(policy: "Policy", allows: "Iterable[Allow]") -> "Iterator[Allow]":
     """What each rule lets in of the management ports."""
     for allow in allows:
-        if not _judged(policy, allow.interface):
-            continue
         ports = tuple(found for one in policy.management.ports for found in _within(one, allow.ports))
         if ports:
             yield replace(allow, ports=ports)

@@ -28,7 +28,10 @@ from droplan_daemon.outcomes import Committed, Outcome, Refused, Unchanged, Worl
 from droplan_daemon.policy.compile import compile_ruleset
 from droplan_daemon.policy.effective import effective
 from droplan_daemon.policy.locked import locked
+from droplan_daemon.policy.management import ways_in
+from droplan_daemon.policy.panic import in_panic
 from droplan_daemon.policy.peers import peer_droplets
+from droplan_daemon.policy.reach import reach
 from droplan_daemon.policy.scene import scene
 from droplan_daemon.policy.selector import parse
 from droplan_daemon.reconcile import Cycle
@@ -131,6 +134,15 @@ def test_a_renamed_interface_is_no_change_of_the_policy() -> None:
     standing = Standing(_world(SHUT, TWO).desired, HOST, TWO)
     renamed = _world(SHUT, TWO, Host(1, "ens4", "ens3"))
     assert "" == _refusal(Gate(), SHUT, renamed, standing)
+
+
+def test_an_interface_that_was_not_found_and_is_left_alone_leads_in() -> None:
+    """Nothing judges there: a way in for anybody, without a name for the interface."""
+    policy = replace(SHUT, public=Policy().public)
+    world = _world(policy, ONE, LOST)
+    private, public = ways_in(SSH, LOST, world.own, reach(world.desired))
+    assert ("eth1", True, False) == (private.interface, private.judged, private.leads_in)
+    assert ("", False, True) == (public.interface, public.judged, public.leads_in)
 
 
 def _session(source: str, interface: str = "eth1", port: int = 22) -> Session:
@@ -280,3 +292,39 @@ def test_ten_thousand_are_looked_at_by_a_few() -> None:
     policy = replace(SHUT, private=PEERS)
     assert () == _locked(policy, fleet(*many))
     assert 10_000 == len(_locked(SHUT, fleet(*many)))
+
+
+# A panic.
+
+MANY = Management((*SSH, Ports(PortProtocol.TCP, 2200, 2299), *MOSH.ports))
+
+
+@pytest.mark.parametrize(
+    ("opened", "expected"),
+    [
+        ((), MANY.ports),  # a rule without ports opens every port
+        ((Ports(PortProtocol.TCP, 1, 1024), Ports(PortProtocol.ICMP)), SSH),
+        ((Ports(PortProtocol.TCP, 2250, 3000),), (Ports(PortProtocol.TCP, 2250, 2299),)),
+        ((Ports(PortProtocol.TCP, 60_500, 60_500), Ports(PortProtocol.TCP, 80, 80)), None),
+        ((Ports(PortProtocol.UDP, 60_500, 60_500),), (Ports(PortProtocol.UDP, 60_500, 60_500),)),
+    ],
+)
+def test_a_panic_leaves_of_each_rule_what_is_managements(
+    opened: tuple[Ports, ...], expected: tuple[Ports, ...] | None
+) -> None:
+    """The ports of a rule that are management ports, of the same protocol; a rule with none is gone."""
+    rule = Allow("in", parse("all"), parse("tag:bastion"), ports=opened)
+    found = in_panic(replace(SHUT, allows=(rule,), management=MANY), HOST)
+    assert (() if expected is None else (replace(rule, ports=expected),)) == found.allows
+
+
+def test_a_panic_keeps_peers_as_managers_alone() -> None:
+    """Nothing configured: peers log in by private, anybody by public, and nothing else is let in."""
+    found = in_panic(Policy(), HOST)
+    assert (CLOSED, CLOSED) == (found.private, found.public)
+    assert [("peers", SSH, InterfaceKind.PRIVATE), ("any", SSH, PUBLIC)] == [
+        (str(allow.who), allow.ports, allow.interface) for allow in found.allows
+    ]
+    assert [("peers", InterfaceKind.PRIVATE)] == [
+        (str(allow.who), allow.interface) for allow in in_panic(Policy(), Host(1, "eth1")).allows
+    ]
