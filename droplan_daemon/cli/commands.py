@@ -247,9 +247,13 @@ def flush(args: "argparse.Namespace") -> int:
     from droplan_daemon.checkpoint import StateFiles
     from droplan_daemon.settings import environment, folders
 
-    removed = [kernel.name for kernel in all_backends() if reconcile.flush(kernel)]
+    from .nudge import refuse_beside_a_daemon
+
     found = folders(environment())
-    retired = StateFiles(found.state, found.runtime).retire()
+    files = StateFiles(found.state, found.runtime)
+    refuse_beside_a_daemon(files)
+    removed = [kernel.name for kernel in all_backends() if reconcile.flush(kernel)]
+    retired = files.retire()
     cleared = _cleared(args)
     if args.json:
         output.document({"ok": True, "removed": bool(removed), "retired": retired, "cleared": cleared})

@@ -9,7 +9,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from droplan_daemon.errors import DroplanError, NotPermitted
+from droplan_daemon.errors import DroplanError, NotPermitted, Refusal
 
 from .reloading import daemon
 
@@ -26,3 +26,13 @@ def nudge(files: "StateFiles") -> bool:
     except (DroplanError, ProcessLookupError):
         return False
     return True
+
+
+def refuse_beside_a_daemon(files: "StateFiles") -> None:
+    """For what a daemon that runs would undo at once. Raises Refusal."""
+    try:
+        pid = daemon(files)
+    except DroplanError:
+        return
+    message = f"the daemon runs (pid {pid}) and would put the rules back at once; first stop it: "
+    raise Refusal(f"{message}systemctl disable --now droplan", reason="daemon_runs")

@@ -187,8 +187,8 @@ examples:
   droplan status --json | jq .world.peers
 
 json: headline, ready, alive, overdue, outcome, error, unsaved, untold, remarks, doubts, stale,
-  lease, panic, config_error, reload, world, denied, warnings, budget, verified_at, next_poll_at,
-  time, mode, version, pid, config
+  lease, panic, tampering, kernel_busy_s, config_error, reload, world, denied, warnings, budget,
+  verified_at, next_poll_at, time, mode, version, pid, config
 """
 _PEERS = f"""\
 {_OFFLINE.lstrip()}
@@ -201,7 +201,7 @@ json: a list of id, name, peer, reason, private, public
 _FLUSH = """\
 What droplan put in the kernel is removed, its boot script, and what of it was saved
 with the host's iptables rules; other people's rules are never touched.
-Stop the daemon first: it puts back what is missing.
+Stop the daemon first: it would put everything back at once, so beside it nothing is done.
 
 examples:
   sudo systemctl disable --now droplan && sudo droplan flush

@@ -121,6 +121,13 @@ def _status_rows(told: dict[str, Any], now: float) -> "Iterator[tuple[str, str]]
         yield "stale", f"no complete answer for more than {told['stale']}"
     for one in told.get("remarks") or ():
         yield "remark", one["message"]
+    if told.get("kernel_busy_s"):
+        yield (
+            "degraded",
+            f"the kernel has not come to an end with a change for {report.span(told['kernel_busy_s'])}",
+        )
+    if found := told.get("tampering"):
+        yield "tampering", _tampering(found, now)
     if told.get("config_error"):
         yield "refused", f"the new configuration: {told['config_error']}"
     for name, packets in (told.get("denied") or {}).items():
@@ -128,6 +135,13 @@ def _status_rows(told: dict[str, Any], now: float) -> "Iterator[tuple[str, str]]
     yield from _budget_rows(told, now)
     for text in told.get("warnings") or ():
         yield "warning", text
+
+
+def _tampering(found: dict[str, Any], now: float) -> str:
+    who = f"{found['by']} (pid {found['pid']})" if found["pid"] else found["by"]
+    times = "once" if found["repairs"] == 1 else f"{found['repairs']} times"
+    fight = "; it goes on, so that repairs are delayed" if found["contested"] else ""
+    return f"put right {times}, {report.span(now - found['at'])} ago what {who} had done{fight}"
 
 
 def _life(told: dict[str, Any], now: float) -> str:
