@@ -92,6 +92,7 @@ def test_the_age_is_right_over_leap_years(machine: Machine, saved: float) -> Non
     assert abs(time.time() - saved - age) < 100
 
 
+@pytest.mark.fault("F2")
 def test_a_clock_before_the_save_makes_the_age_unknown(machine: Machine) -> None:
     """A machine that boots in 1970 restores all the same."""
     machine.write(machine.current, sealed(GOOD, saved=time.time() + 86_400))

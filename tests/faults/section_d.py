@@ -103,19 +103,20 @@ SECTION = Section(
         Fault(
             "D11",
             fault="A dump while another process commits comes back short or mixed",
-            happens="A difference is believed only when it was read twice at the same generation.",
+            happens="A difference is believed only when it was read twice alike at one generation.",
             shows="nothing",
-            pending=True,
         ),
         Fault(
             "D12",
-            fault="`nft flush ruleset`, or a reload of nftables.service",
+            fault="`nft flush ruleset`, a reload of nftables.service, any other change of our table",
             happens=(
-                "The kernel's event is heard and the table is there again within a second; the log names "
-                "who did it."
+                "The kernel's event is heard, and what differs is written again at once, without asking anybody; "
+                "the log names who did it."
             ),
-            shows="`tamper.detected by=nft pid=…`, `tamper.repaired ms=…`",
-            pending=True,
+            shows=(
+                "`tamper.detected by=nft pid=… change=…`, `tamper.repaired ms=…`; `tamper.contested` for "
+                "who goes on"
+            ),
         ),
         Fault(
             "D13",
@@ -126,16 +127,14 @@ SECTION = Section(
         Fault(
             "D15",
             fault="So many events that some are lost",
-            happens="All is looked at again; never fatal, and our own commits are known as ours.",
+            happens="All is looked at again; never fatal. Our own commits are not even queued.",
             shows="`events.overrun resync=1`",
-            pending=True,
         ),
         Fault(
             "D16",
-            fault="Objects in our table that no program of today knows",
-            happens="Repaired, never a crash; foreign tables are never read.",
+            fault="Objects in our table, or in others, that no program of today knows",
+            happens="In ours: put right, never a crash. Other people's tables are never read.",
             shows="`tamper.detected`, `tamper.repaired`",
-            pending=True,
         ),
         Fault(
             "D17",
@@ -176,9 +175,11 @@ SECTION = Section(
         Fault(
             "D20",
             fault="The kernel takes a minute for a commit",
-            happens="The loop stays alive, readiness is lost after half a minute.",
-            shows="`commit.slow`",
-            pending=True,
+            happens=(
+                "The loop stays alive and the watchdog fed; after half a minute the daemon is not ready "
+                "until it is over."
+            ),
+            shows="`commit.slow`, `degraded: …` in the status line",
         ),
         Fault(
             "D21",

@@ -9,17 +9,18 @@ SECTION = Section(
     (
         Fault(
             "F2",
-            fault="A boot in 1970 (no clock)",
-            happens="What was kept is enforced; its age is unknown rather than wrong; TLS as B3.",
+            fault="A boot in 1970 (no clock), and a clock that is set later, forth or back",
+            happens=(
+                "What was kept is enforced; its age is unknown rather than wrong; ages do not jump; TLS "
+                "as B3."
+            ),
             shows="`clock.suspect`",
-            pending=True,
         ),
         Fault(
             "F3",
-            fault="The machine is paused for ten minutes",
-            happens="One poll, not one for each that was missed.",
+            fault="The process or the machine is paused for ten minutes",
+            happens="One poll, not one for each that was missed; what others changed meanwhile is put right.",
             shows="`loop.gap s=600`",
-            pending=True,
         ),
         Fault(
             "F4",

@@ -72,10 +72,11 @@ SECTION = Section(
         ),
         Fault(
             "G12",
-            fault="A task of the daemon dies",
-            happens="It is started again, or the process ends; never half alive.",
+            fault="A task of the daemon dies, or is cancelled",
+            happens=(
+                "It is started again, three times; then the process ends with its error. Never half alive."
+            ),
             shows="`task.failed name=…`",
-            pending=True,
         ),
     ),
 )
