@@ -46,6 +46,7 @@ def test_the_exposure_is_small(name: str, most: float) -> None:
     assert float(found[1]) < most
 
 
+@pytest.mark.fault("G11")
 @pytest.mark.parametrize("name", [RESTORE, CLOSED])
 def test_the_network_waits(name: str) -> None:
     """Both are before network-pre.target, which they bring along, and wait for nothing that waits for it."""
@@ -62,6 +63,7 @@ def test_whoever_flushes_goes_first() -> None:
     assert flushing <= set(_unit(RESTORE)["After"].split())
 
 
+@pytest.mark.fault("G11")
 def test_a_failure_closes() -> None:
     """Without a sandbox, which may be what failed, and every time anew."""
     assert CLOSED == _unit(RESTORE)["OnFailure"]

@@ -34,6 +34,7 @@ EXAMPLES = 1_000 if os.environ.get("DROPLAN_TEST_FULL") else 100
 pytestmark = pytest.mark.kernel
 
 
+@pytest.mark.fault("G11")
 def test_closed_is_what_a_policy_without_anybody_compiles_to(machine: Machine) -> None:
     """Rule for rule what the daemon would write for an interface that lets nobody in, logs apart."""
     assert ["boot.closed"] == machine.boot().events

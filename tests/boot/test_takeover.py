@@ -27,6 +27,7 @@ def droplet(namespace: "Namespace", tmp_path: "Path") -> "Iterator[Machine]":
         yield made
 
 
+@pytest.mark.fault("G1", "G6")
 def test_a_restored_ruleset_is_taken_over_without_a_packet(droplet: Machine) -> None:
     """Boot, start, reload, SIGKILL, start, boot's script again and again: the peer loses nothing."""
     _saved(droplet)

@@ -20,6 +20,7 @@ AT_ONCE = 10.0
 """Seconds: long for a busy machine, and less than any poll may last."""
 
 
+@pytest.mark.fault("G10")
 def test_ready_comes_after_the_rules(machine: "Machine") -> None:
     """When READY arrives, the kernel holds the peers already, and the status says who and on what budget."""
     running = machine.start()
@@ -30,6 +31,7 @@ def test_ready_comes_after_the_rules(machine: "Machine") -> None:
     assert [machine.status["ready"], machine.status["error"]] == [True, None]
 
 
+@pytest.mark.fault("G10")
 def test_no_ready_without_an_answer(machine: "Machine") -> None:
     """While the API answers 503 there is no READY and no table; with its first good answer there is."""
     machine.cloud.faults.add(Fault(Status(503)))
@@ -41,6 +43,7 @@ def test_no_ready_without_an_answer(machine: "Machine") -> None:
     assert machine.addresses(*PEERS) == machine.peers
 
 
+@pytest.mark.fault("G2")
 def test_sigterm_ends_it_and_the_rules_stand(machine: "Machine") -> None:
     """Exit 0, STOPPING told, the same table as before."""
     running = machine.start()
@@ -53,7 +56,7 @@ def test_sigterm_ends_it_and_the_rules_stand(machine: "Machine") -> None:
     assert running.lines("daemon.stopped")[0].endswith("rules=kept")
 
 
-@pytest.mark.fault("B1")
+@pytest.mark.fault("B1", "G2")
 def test_sigterm_does_not_wait_for_a_silent_api(machine: "Machine") -> None:
     """An answer that never comes does not keep the daemon from ending at once."""
     running = machine.start()
@@ -64,6 +67,7 @@ def test_sigterm_does_not_wait_for_a_silent_api(machine: "Machine") -> None:
     assert machine.addresses(*PEERS) == machine.peers
 
 
+@pytest.mark.fault("G1")
 def test_killed_and_restarted_it_writes_nothing(machine: "Machine") -> None:
     """SIGKILL leaves the table; the next start finds it as desired and commits nothing."""
     first = machine.start()
@@ -142,6 +146,7 @@ def test_without_memory_metadata_or_addresses_it_waits(machine: "Machine") -> No
 
 
 @pytest.mark.parametrize("wrong", ["missing/socket", "@droplan-nobody-listens", "a" * 200])
+@pytest.mark.fault("G9")
 def test_a_dead_service_manager_is_no_trouble(machine: "Machine", wrong: str) -> None:
     """A NOTIFY_SOCKET that nobody serves keeps nothing from being enforced."""
     running = machine.start(environ={"NOTIFY_SOCKET": wrong})
@@ -162,6 +167,7 @@ def test_state_that_cannot_be_kept_is_no_trouble(machine: "Machine") -> None:
     assert [1, 1] == [len(running.lines(f"{name}.write.failed")) for name in ("state", "status")]
 
 
+@pytest.mark.fault("G1")
 def test_killed_at_any_moment_the_kernel_holds_old_or_new(machine: "Machine") -> None:
     """With two fleets in turn and SIGKILL in between, the set is always one of the two."""
     old = machine.addresses(*PEERS)

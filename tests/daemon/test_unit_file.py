@@ -41,6 +41,7 @@ def _about(said: str, unit: Path) -> list[str]:
         ("Restart", "always"),
         ("RestartPreventExitStatus", "77 78"),
         ("WatchdogSec", "2min"),
+        ("RestartSec", "1s"),
         ("LoadCredential", "token:/etc/droplan/token"),
         ("StateDirectory", "droplan"),
         ("RuntimeDirectory", "droplan"),
@@ -52,6 +53,12 @@ def _about(said: str, unit: Path) -> list[str]:
 def test_the_unit_says_what_the_daemon_relies_on(key: str, expected: str) -> None:
     """Exit codes that no restart mends, the watchdog, the credential, the folders, the one capability."""
     assert expected == _unit()["Service"][key]
+
+
+@pytest.mark.fault("G4")
+def test_systemd_never_stops_trying() -> None:
+    """The default limit leaves a service failed for good after five starts in ten seconds."""
+    assert "0" == _unit()["Unit"]["StartLimitIntervalSec"]
 
 
 def test_a_reload_ends_before_systemd_gives_it_up() -> None:

@@ -103,8 +103,10 @@ def _program(below: Layer) -> Layer:
         for path, (content, mode) in files.items():
             place = folder / site / path if path.parts[0] == "droplan_daemon" else folder / path
             _write(place, content, mode)
+        # As pip and the package do: the service could not, in a system that it cannot write to.
+        within(folder, below, f"{_VENV}/bin/python -m compileall -q /{site}/droplan_daemon", bind=HERE)
 
-    return Layer(f"{below.name}-program", digest.hexdigest(), make, below)
+    return Layer(f"{below.name}-program", f"compiled {digest.hexdigest()}", make, below)
 
 
 def _program_files() -> "Iterator[tuple[Path, tuple[bytes, int]]]":

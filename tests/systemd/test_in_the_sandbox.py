@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.full
 
 
+@pytest.mark.fault("D2")
 def test_twenty_thousand_at_once(make_server: "MakeServer") -> None:
     """20,000 peers in one commit, which takes a larger socket buffer than a process has by itself."""
     server = make_server(peers=20_000).boot()

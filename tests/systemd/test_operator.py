@@ -55,6 +55,7 @@ def test_nobody_comes_or_goes_unnoticed(enforcing: "Server") -> None:
     assert len(lines) <= 4, lines
 
 
+@pytest.mark.fault("G2")
 def test_stop_and_disable_leave_the_rules(enforcing: "Server") -> None:
     """Stop is success within two seconds and takes nothing away; `droplan status` says that nobody runs."""
     rules = enforcing.rules()
@@ -76,6 +77,7 @@ def test_a_good_reload(enforcing: "Server") -> None:
     assert before == enforcing.pid
 
 
+@pytest.mark.fault("H2")
 def test_a_bad_reload(enforcing: "Server") -> None:
     """A configuration with a mistake is refused with its line; the old one goes on, in the same process."""
     rules, before = enforcing.rules(), enforcing.pid
@@ -104,6 +106,7 @@ def test_a_bad_configuration_at_the_start(enforcing: "Server") -> None:
     enforcing.says("enforcing 3 peers")
 
 
+@pytest.mark.fault("D1")
 def test_without_the_capability(enforcing: "Server") -> None:
     """Exit 77, once, with one line that says so; the rules stand."""
     rules = enforcing.rules()
@@ -112,9 +115,11 @@ def test_without_the_capability(enforcing: "Server") -> None:
     until(lambda: result(enforcing) == ("failed", "77"), 30, lambda: f"{result(enforcing)} {enforcing.log}")
     assert "0" == enforcing.show("NRestarts")
     assert "CAP_NET_ADMIN" in enforcing.log
+    assert "kernel.denied" in enforcing.log
     assert rules == enforcing.rules()
 
 
+@pytest.mark.fault("G4")
 def test_a_crash_loop_never_gives_up(enforcing: "Server") -> None:
     """A daemon that dies at once is started again, beyond systemd's own limit; mended, it is back."""
     rules = enforcing.rules()
@@ -129,6 +134,7 @@ def test_a_crash_loop_never_gives_up(enforcing: "Server") -> None:
     enforcing.says("enforcing 3 peers")
 
 
+@pytest.mark.fault("G3")
 def test_a_hang_ends_by_the_watchdog(enforcing: "Server") -> None:
     """A main process that does not move is replaced; the peer does not notice."""
     enforcing.drop_in("patience", "[Service]\nWatchdogSec=3s\nTimeoutAbortSec=2s\nRestartSec=100ms\n")
@@ -207,6 +213,7 @@ def test_a_state_folder_of_the_wrong_owner(enforcing: "Server") -> None:
     until(lambda: address in enforcing.box.shell(f"cat {STATE}/ruleset.nft", check=False), 30, "saved")
 
 
+@pytest.mark.fault("E1")
 def test_a_full_disk(enforcing: "Server") -> None:
     """State that cannot be written is said, and enforced all the same; with room again it is saved."""
     enforcing.systemctl("stop", "droplan")
@@ -219,14 +226,17 @@ def test_a_full_disk(enforcing: "Server") -> None:
     until(lambda: enforcing.box.attempt("test", "-s", f"{STATE}/ruleset.nft").returncode == 0, 60, "saved")
 
 
+@pytest.mark.fault("D12")
 def test_somebody_flushes_everything(enforcing: "Server") -> None:
     """`systemctl restart nftables` wipes our table, as Debian's unit does; it is back in a few seconds."""
     rules = enforcing.rules()
     enforcing.systemctl("restart", "nftables")
     until(lambda: enforcing.rules() == rules, 10, lambda: enforcing.ruleset)
-    assert "tamper.repaired" in enforcing.log
+    until(lambda: "tamper.repaired" in enforcing.log, 10, lambda: enforcing.log)
+    assert "tamper.detected by=nft" in enforcing.log
 
 
+@pytest.mark.fault("G9")
 def test_journald_may_die(enforcing: "Server") -> None:
     """Without a journal the daemon goes on, and with it again it is heard."""
     before = enforcing.pid

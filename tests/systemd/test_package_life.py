@@ -74,6 +74,7 @@ def test_installing_enforces_nothing(fresh: Server) -> None:
     settle(fresh)
 
 
+@pytest.mark.fault("G6")
 def test_upgrade_and_downgrade_are_not_felt(enforcing: Server) -> None:
     """Another version takes over under traffic, and back again; each time another process, no packet lost."""
     record = enforcing.probe()

@@ -121,6 +121,7 @@ def test_rules_need_no_python(enforcing: "Server") -> None:
     assert 0 == enforcing.pid
 
 
+@pytest.mark.fault("B7")
 def test_ready_without_anybody_to_ask(enforcing: "Server") -> None:
     """API and metadata refuse: READY within 5 s of the start, from the disk; later all is in step again."""
     rules = enforcing.rules()
@@ -138,6 +139,7 @@ def test_ready_without_anybody_to_ask(enforcing: "Server") -> None:
 
 
 @pytest.mark.full
+@pytest.mark.fault("E5")
 def test_a_damaged_ruleset_gives_way_to_the_one_before(enforcing: "Server") -> None:
     """One byte of the current boot script is wrong: the generation before it is loaded, and that is said."""
     without_daemon(enforcing)
@@ -153,6 +155,7 @@ def test_a_damaged_ruleset_gives_way_to_the_one_before(enforcing: "Server") -> N
 
 @pytest.mark.full
 @pytest.mark.parametrize("how", ["damaged", "gone", "refused", "killed"])
+@pytest.mark.fault("E5", "G11")
 def test_nothing_usable_closes_the_private_interface(enforcing: "Server", how: str) -> None:
     """All state damaged, or gone, or the restoring unit cannot run: closed before the network is up."""
     without_daemon(enforcing)
@@ -217,6 +220,7 @@ def test_a_clone_does_not_enforce_its_originals_rules(enforcing: "Server") -> No
 
 
 @pytest.mark.full
+@pytest.mark.fault("A21")
 def test_a_clone_finds_itself(enforcing: "Server") -> None:
     """The daemon on a clone, with API and metadata silent, does not take its original's rules for its own."""
     enforcing.around.go_silent()
@@ -262,6 +266,7 @@ def test_cards_that_come_late(enforcing: "Server") -> None:
 
 
 @pytest.mark.full
+@pytest.mark.fault("F2")
 def test_a_clock_at_1970(enforcing: "Server") -> None:
     """Without a clock the rules are restored, READY comes, TLS fails and is named; with one all is well."""
     rules = enforcing.rules()
@@ -279,6 +284,7 @@ def test_a_clock_at_1970(enforcing: "Server") -> None:
     enforcing.says("certificate")
     assert rules == enforcing.rules()
     assert "boot.restored" in enforcing.log
+    until(lambda: "clock.suspect" in enforcing.log, 30, lambda: enforcing.log)
     enforcing.undo("clock")
     enforcing.systemctl("restart", "droplan")
     enforcing.says("enforcing 3 peers")

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.full
 DROP_IN = Path(__file__).parents[2] / "docs" / "examples" / "monitoring" / "textfile.conf"
 
 
+@pytest.mark.fault("H2")
 def test_reload_returns_when_it_is_done(server: "Server") -> None:
     """Enforced: exit 0, the kernel holds it. Refused: it fails, and says why. API down: exit 0."""
     server.enable()

@@ -3,6 +3,8 @@
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.systemd.container import until
 from tests.systemd.server import FEW, spell
 from tests.systemd.surroundings import Record, Span
@@ -20,6 +22,7 @@ def judged(record: Record, span: Span) -> None:
     assert ({"peer": [], "peer-udp": []}, {"stranger": [], "stranger-udp": []}) == (lost, got)
 
 
+@pytest.mark.fault("G2", "G6")
 def test_the_daemons_life_is_not_felt(server: "Server") -> None:
     """From the first enforcement on: reload, restart, SIGKILL, stop and start cost no peer a packet."""
     record = server.probe()
