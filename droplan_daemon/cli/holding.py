@@ -7,7 +7,7 @@ Laws:
 """
 
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,12 +50,13 @@ class Standing:
         return self.observation.leases
 
 
-def standing(backend: "Backend | None" = None) -> Standing:
-    """What holds, by whatever backend holds something. Raises Fatal, CommitConflict or CommitUnknown."""
-    for one in (backend,) if backend else all_backends():
+def standing() -> Standing:
+    """What holds, by whatever backend holds something. Raises Refusal where none does, Retry or Fatal."""
+    for one in all_backends():
         seen = one.observe()
-        if seen.ruleset is not None or backend:
+        if seen.ruleset is not None:
             return Standing(one, seen, split(seen.ruleset))
+        one.close()
     raise Refusal("nothing of droplan's is enforced here; start with: droplan once", reason="not_enforced")
 
 
@@ -105,11 +106,12 @@ def release(lease: str, *, running: bool = True) -> bool:
     `running`: also before its time. Raises CommitConflict, CommitRejected or Fatal.
     """
     for one in all_backends():
-        seen = one.observe()
-        both = split(seen.ruleset)
-        if both.lease == lease and (running or lease not in seen.leases):
-            put(one, both.base)
-            return True
+        with closing(one):
+            seen = one.observe()
+            both = split(seen.ruleset)
+            if both.lease == lease and (running or lease not in seen.leases):
+                put(one, both.base)
+                return True
     return False
 
 
