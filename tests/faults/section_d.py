@@ -110,8 +110,8 @@ SECTION = Section(
             "D12",
             fault="`nft flush ruleset`, a reload of nftables.service, any other change of our table",
             happens=(
-                "The kernel's event is heard, and what differs is written again at once, without asking anybody; "
-                "the log names who did it."
+                "The kernel's event is heard, and what differs is written again at once, without asking "
+                "anybody; the log names who did it."
             ),
             shows=(
                 "`tamper.detected by=nft pid=… change=…`, `tamper.repaired ms=…`; `tamper.contested` for "
