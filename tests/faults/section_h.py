@@ -26,14 +26,14 @@ SECTION = Section(
             "H3",
             fault="A configuration that cuts the way in",
             happens=(
-                "`check` and `plan` say who can log in and whose logins would be cut; a policy that leaves nobody "
-                "a way in is refused, by the daemon too. `droplan try` makes it hold "
+                "`check` and `plan` say who can log in and whose logins would be cut; a policy that leaves "
+                "nobody a way in is refused, by the daemon too. `droplan try` makes it hold "
                 "under a lease of the kernel, and unless it is confirmed the rules of before hold again "
                 "with every process killed. What was not confirmed is enforced by no restart, reload or boot."
             ),
             shows=(
-                "`guard.refused reason=lock_out` or `unconfirmed`, `try.running`, `try.expired`, STATUS with its "
-                "seconds"
+                "`guard.refused reason=lock_out` or `unconfirmed`, `try.running`, `try.expired`, STATUS with "
+                "its seconds"
             ),
         ),
         Fault(
