@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PRIVATE = InterfacePolicy(managed=True, allow_peers=False)
 DOWN = SourceUnavailable("The API answered 500.", reason="http_status", status=500)
 MOST = 14
-MANY, FEW = (600, 200) if os.environ.get("DROPLAN_TEST_FULL") else (25, 10)
+MANY, FEW = (300, 100) if os.environ.get("DROPLAN_TEST_FULL") else (25, 10)
 OTHERS = range(2, MOST + 1)
 HOME, AWAY = "home", "away"
 
@@ -152,7 +152,7 @@ class Stage:
         known = {d.id for d in self.cycle.previous.droplets} - {1} if self.cycle.previous else set()
         gone = len(known - {d.id for d in kept} - step.unreadable)
         many = gone > 5 and gone > 0.3 * len(known)
-        if self.streak < AGREEING - 1 and (many or len(kept) == 1):
+        if self.streak < AGREEING - 1 and (many or gone == len(known)):
             found = replace(found, droplets=kept)
         skipped = tuple(Skipped(n, "odd") for n in step.unreadable)
         found = replace(

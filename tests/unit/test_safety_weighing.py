@@ -40,7 +40,7 @@ def test_how_much_may_go_at_once(gone: int, size: int, held: bool) -> None:
 
 def test_three_answers_in_a_row_are_believed() -> None:
     """The first two hold it, the third lets it go, whatever else came meanwhile."""
-    known, polls = Absences(), []
+    known, polls = Absences(), list[int]()
     for size in (20, 30, 400):
         weighed = weigh([_group(12, size)], known)
         known, polls = weighed.absences, [*polls, *(doubt.polls for doubt in weighed.doubts)]
@@ -86,10 +86,10 @@ def test_this_droplet_is_never_another_at_once() -> None:
 
 def test_an_answer_that_is_not_whole_takes_nobody_and_counts_for_nothing() -> None:
     """Everything that is missing stays, however often; the next whole answer is judged by itself."""
-    known = Absences()
-    for _ in range(5):
-        weighed = weigh([_group(1, 50)], known, whole=False)
-        known = weighed.absences
+    weighed = weigh([_group(1, 50)], Absences(), whole=False)
+    for _ in range(4):
+        weighed = weigh([_group(1, 50)], weighed.absences, whole=False)
+    known = weighed.absences
     assert ((Doubt(Cause.UNREADABLE, "s", 1, 50, 0),), {"s": dict.fromkeys(_some(1), 0)}) == (
         weighed.doubts,
         known.groups,
