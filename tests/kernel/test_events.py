@@ -83,6 +83,16 @@ def test_what_we_commit_is_not_told(kernel: Kernel, listening: Listening) -> Non
     assert [] == _settled(kernel, listening)
 
 
+@pytest.mark.fault("D15")
+def test_what_we_commit_fills_no_queue(kernel: Kernel, listening: Listening) -> None:
+    """A daemon that has no turn while it commits a hundred thousand elements misses nothing of others."""
+    with listening.deaf():
+        for ruleset in (BIG, SMALL) * 6:
+            kernel.become(ruleset)
+        kernel.nft("add rule inet droplan judge accept")
+    assert ["rule added"] == [told.change for told in listening.heard()]
+
+
 @pytest.mark.fault("D16")
 def test_other_peoples_tables_are_no_news(kernel: Kernel, listening: Listening) -> None:
     """Whatever syntax and names they have; and our own table is read as well as before."""
