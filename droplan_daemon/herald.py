@@ -10,10 +10,9 @@ Laws:
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from . import commits, doubts, interim, report, tampering
 from .errors import ConfigInvalid, StoreFailed
+from .logs import structlog
 from .outcomes import Committed, Failed, Refused
 from .report import Reload, ReloadState, Standing
 from .safety import stale

@@ -123,7 +123,7 @@ def tell_of_ipv6() -> None:
     except OSError:  # a kernel without it; or a sandbox that shows nothing of /proc/sys
         off = net.exists() and not (net / "ipv6").exists()
     if off:
-        import structlog  # not before droplan_daemon.logs, which keeps pickle away from it
+        from droplan_daemon.logs import structlog
 
         message = "IPv6 is off on this machine; the rules for it stand all the same"
         structlog.get_logger().warning("ipv6.off", message=message)

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from droplan_daemon.lean import stand_in
 
-# structlog knows it for the one exception with which its loggers refuse to be pickled: 0.7 MB.
+# structlog knows it for the one exception with which its loggers refuse to be pickled: 0.7 MB. So whoever
+# logs takes structlog from here.
 with stand_in("pickle", PicklingError=TypeError):
     import structlog
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from .sinks import Sink
 
-__all__ = ["Conditions", "Phase", "Secrets", "Spell", "Style", "choose_style", "configure"]
+__all__ = ["Conditions", "Phase", "Secrets", "Spell", "Style", "choose_style", "configure", "structlog"]
 
 
 def configure(

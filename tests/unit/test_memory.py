@@ -42,7 +42,7 @@ def test_a_daemon_loads_nothing_that_it_does_not_use() -> None:
 from droplan_daemon.cli.parser import parse
 args = parse(["run"])
 import droplan_daemon.cli.commands, droplan_daemon.cli.wiring, droplan_daemon.daemon
-import droplan_daemon.logs, droplan_daemon.herald, droplan_daemon.notify
+import droplan_daemon.herald, droplan_daemon.logs, droplan_daemon.notify
 import droplan_daemon.backends.nft, droplan_daemon.backends.iptables_host, droplan_daemon.sources.digitalocean
 import droplan_daemon.sources.host, droplan_daemon.sources.links, droplan_daemon.sources.metadata
 from droplan_daemon.sources.http import Endpoint
