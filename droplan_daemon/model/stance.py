@@ -40,7 +40,7 @@ class Stance:
 
     def allows(self, digest: str) -> bool:
         """Whether this configuration was confirmed, and no other is on trial since."""
-        return not self.tried and self.confirmed == digest
+        return bool(digest) and self.confirmed == digest
 
     def trying(self, path: str, digest: str, rules: str, until: float) -> "Stance":
         """With this configuration on trial, which is these rules now."""

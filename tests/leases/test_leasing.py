@@ -34,10 +34,12 @@ class Desk:
     policy: Policy = field(default_factory=Policy)
     digest: str = OLD
     now: float = 100.0
+    others: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         self.kernel = FakeBackend(now=lambda: self.now)
-        answers = [fleet(OWN, *PEERS), fleet(OWN, *PEERS), fleet(OWN, *PEERS, droplet(5))]
+        first = fleet(OWN, *PEERS, *map(droplet, self.others))
+        answers = [first, first, fleet(OWN, *PEERS, droplet(5))]
         self.bench = Bench(list(answers), self.policy, self.kernel)
         self.cycle = self.bench.cycle
         self.cycle.stance, self.cycle.digest = lambda: self.stance, self.digest
@@ -138,19 +140,19 @@ def test_who_changes_what_is_on_trial_is_put_right(chain: str) -> None:
 
 
 def test_confirmed_it_is_plain() -> None:
-    """The new configuration's cycle takes the trial away; that of the old one does not, until it is gone."""
-    desk = Desk()
+    """The new configuration's cycle takes the trial away, whoever joined; the old one's does not."""
+    desk, policy = Desk(), Policy(mode=Mode.AUDIT)
     desk.run()
-    desk.tries(_compiled(OPEN))
+    desk.tries(_compiled(policy))
     desk.stance = desk.stance.keeping()
     desk.run()
     assert frozenset({TRIAL}) == desk.holds().leases
-    new = Desk(desk.stance, OPEN, NEW)
+    new = Desk(desk.stance, policy, NEW, others=(5,))
     new.kernel = desk.kernel
     new.cycle.backend = desk.kernel
     new.cycle.inherit(desk.cycle)
     assert _world(new.run()).whole is None
-    assert _compiled(OPEN) == new.holds()
+    assert _compiled(policy, 2, 3, 4, 5) == new.holds()
 
 
 def test_what_was_tried_is_refused_until_it_is_confirmed() -> None:
@@ -212,6 +214,7 @@ def test_a_stance_in_words_of_its_own() -> None:
     tried = Stance().trying("/new", NEW, "rules", 9.0)
     assert (True, False) == (tried.bars(NEW), tried.bars(OLD))
     assert (False, True) == (tried.allows(NEW), tried.keeping().allows(NEW))
+    assert not Stance().allows("")
     assert (False, False) == (tried.keeping().bars(NEW), Stance().bars(""))
     assert not tried.keeping().trying("/other", OLD, "", 1.0).allows(NEW)
     assert (

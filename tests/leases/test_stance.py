@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from droplan_daemon.checkpoint.sealed import seal
+from droplan_daemon.checkpoint.sealed import seal, unseal
 from droplan_daemon.checkpoint.stances import read_stance, write_stance
 from droplan_daemon.errors import StoreFailed
 from droplan_daemon.model.stance import Stance
@@ -43,6 +43,16 @@ def test_a_damaged_one_is_never_believed(tmp_path: "Path", stance: Stance, data:
     bad = data.draw(st.sampled_from([whole[:at], whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]]))
     path.write_bytes(bad)
     with pytest.raises(StoreFailed, match="droplan panic --end"):
+        read_stance(path)
+
+
+def test_more_than_a_stance_is_none(tmp_path: "Path") -> None:
+    """A key that this version does not know may mean anything: it is not passed over."""
+    path = tmp_path / "stance.json"
+    write_stance(path, Stance())
+    body = unseal(path.read_bytes(), 1)
+    path.write_bytes(seal(1, {**body, "until": 7}))
+    with pytest.raises(StoreFailed, match="unknown shape"):
         read_stance(path)
 
 
