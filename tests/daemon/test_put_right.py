@@ -13,8 +13,9 @@ import pytest
 
 from droplan_daemon.lab.delivery import BlackHole
 from droplan_daemon.lab.faults import Deliver, Fault
+from droplan_daemon.lapse import GAP
 from droplan_daemon.pacing import FREE
-from tests.daemon.machine import PATIENT, PEERS, until
+from tests.daemon.machine import DROPLETS, PATIENT, PEERS, until
 from tests.kernel.listening import Listening
 
 if TYPE_CHECKING:
@@ -259,6 +260,25 @@ def test_a_stop_of_the_process_is_made_up_for(machine: "Machine", running: "Runn
     running.process.send_signal(signal.SIGCONT)
     until(_stands(machine, desired))
     running.logs("tamper.repaired")
+
+
+@pytest.mark.full
+@pytest.mark.fault("F3")
+def test_a_long_stop_is_told_and_made_up_for_by_one_poll(machine: "Machine", running: "Running") -> None:
+    """Half a minute in which the process could not run: `loop.gap`, one poll, and it goes on."""
+    before = machine.api.paths.count(DROPLETS)
+    running.process.send_signal(signal.SIGSTOP)
+    time.sleep(GAP + 11)  # a wait that has just begun takes ten seconds of it
+    running.process.send_signal(signal.SIGCONT)
+    running.logs("loop.gap")
+    until(lambda: machine.api.paths.count(DROPLETS) > before, what="a poll")
+    running.fed(2)
+    polls = sum(path == DROPLETS for path in machine.api.paths) - before
+    assert (1, True) == (
+        len(running.lines("loop.gap")),
+        polls <= 2,
+    )  # a poll is one page, or two lists of one
+    assert 0 == running.end(signal.SIGTERM)
 
 
 @pytest.mark.fault("D12")

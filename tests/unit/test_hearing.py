@@ -70,6 +70,10 @@ FOREIGN = {
     "nat of iptables with our name": event(
         NEWRULE, about("nat", attribute(2, asciiz("droplan"))), family=IPV4
     ),
+    "iptables' own chains beside a word of ours": (
+        event(NEWRULE, about("filter", attribute(2, asciiz("DOCKER"))), family=IPV4)
+        + event(NEWRULE, about("other", attribute(7, b"jump droplan")))
+    ),
     "another subsystem": generation()[:4] + struct.pack("=H", 5 << 8) + generation()[6:],
 }
 
