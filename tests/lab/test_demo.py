@@ -225,8 +225,7 @@ def test_a_terminal_gets_colour(place: Place) -> None:
         ("[public]\nmanaged = true\n", "From haproxy-www to port 22 of tunnel-1 over eth1 is 'open'"),
         ("[private]\nallow_peers = false\n", "From haproxy-www to port 22 of tunnel-1 over eth0 is 'open'"),
         (
-            '[private]\nallow_peers = false\n[public]\nmanaged = true\noutbound = "drop"\n'
-            "[management]\nrequired = false\n",
+            '[private]\nallow_peers=false\n[public]\nmanaged=true\noutbound="drop"\n[management]\nrequired=false',
             "From haproxy-www to port 80 of wordpress-1 over eth1 is 'drop'",
         ),
         ("nonsense = true\n", "The daemon of haproxy-www ended with 78"),
