@@ -56,7 +56,7 @@ def test_a_shrinking_fleet_is_held_until_three_polls_agree(large: "Machine") -> 
     everybody = large.addresses(*PEERS, *MANY)
     _empty(large, *MANY)
     _poll(large, running)
-    assert "held: 9 of 12 Droplets" in large.droplan("plan").stderr
+    assert "held: 9 of 13 Droplets" in large.droplan("plan").stderr
     large.world.add_droplet("fresh", vpc=large.vpc.id)
     _poll(large, running)
     assert everybody < large.peers

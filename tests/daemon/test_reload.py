@@ -44,12 +44,12 @@ def test_it_returns_when_the_new_policy_is_enforced(machine: "Machine") -> None:
 
 
 def test_what_is_hardly_meant_is_said(machine: "Machine") -> None:
-    """A tag that no Droplet has is enforced, for it was asked for; a person is told at once what it means."""
+    """A rule for a tag that no Droplet has is enforced, as it was asked for; what it means is told at once."""
     machine.start().ready()
-    machine.write('[peers]\ntag = "wbe"')
+    machine.write('[[allow]]\nname = "web"\nfrom = "tag:wbe"\nports = ["80/tcp"]')
     done = _reload(machine)
     assert (0, "the new configuration is enforced\n") == (done.returncode, done.stdout)
-    assert "warning: peers.tag: no Droplet has the tag 'wbe'" in done.stderr
+    assert "warning: allow 'web', from `tag:wbe`: no Droplet has the tag 'wbe'" in done.stderr
     assert "'wbe'" in json.loads(_reload(machine, "--json").stdout)["warnings"][0]
     assert "" == _reload(machine, "--quiet").stderr
 

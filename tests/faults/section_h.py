@@ -45,9 +45,11 @@ SECTION = Section(
         Fault(
             "H5",
             fault="A slip in a tag that leaves no peers",
-            happens="As A3: shown by `plan` and `check`, refused on a change.",
-            shows="`guard.shrink.held`",
-            pending=True,
+            happens=(
+                "Shown by `plan` and `check --fleet`; a reload or a restart with it is refused, and the "
+                "peers stay, until `droplan accept`."
+            ),
+            shows="`guard.refused reason=tag_unknown`",
         ),
     ),
 )

@@ -35,8 +35,7 @@ SECTION = Section(
                 "Nobody is removed without evidence; `[peers] max_stale` is the operator's choice, and "
                 "alarms say how old the knowledge is."
             ),
-            shows="`stale.alarm level=10m`, `1h`, `1d`",
-            pending=True,
+            shows="`stale.alarm level=10m`, `1h`, `1d`; `peers.expired`",
         ),
         Fault(
             "J8",

@@ -346,6 +346,7 @@ def test_rules_do_not_follow_an_identity_that_is_not_confirmed() -> None:
     assert "public-in" not in machine.kernel.observe().ruleset.chains  # type: ignore[union-attr]
 
 
+@pytest.mark.fault("C3")
 def test_an_interface_that_is_no_more_is_guarded_until_that_is_confirmed() -> None:
     """C3: metadata without the private interface do not end its rules at once."""
     machine = Machine()
@@ -384,6 +385,7 @@ def test_a_changed_policy_finds_those_who_are_held() -> None:
     assert {3, 5, 7, 9, 11} == machine.members()
 
 
+@pytest.mark.fault("H5")
 @pytest.mark.parametrize("way", ["reload", "recall", "once", "resume"])
 def test_a_tag_that_nobody_has_shuts_nobody_out(way: str) -> None:
     """H5: refused with the way to insist, by a reload as by a restart, with the API and without it."""
@@ -480,6 +482,7 @@ def _expired(machine: Machine) -> "Outcome":
     return asyncio.run(machine.cycle.expire())
 
 
+@pytest.mark.fault("J6")
 def test_by_itself_nobody_goes_however_long_the_api_is_away() -> None:
     """A month later everybody is still let in."""
     machine = Machine()
@@ -489,6 +492,7 @@ def test_by_itself_nobody_goes_however_long_the_api_is_away() -> None:
     assert (False, {2, 3, 4, 5}) == (machine.is_overdue(), machine.members())
 
 
+@pytest.mark.fault("J6")
 def test_when_nobody_answers_for_too_long_no_droplet_is_let_in() -> None:
     """Not before; then sets of Droplets are empty, prefixes stay, and who was kept out stays out."""
     machine = Machine(STALE)
