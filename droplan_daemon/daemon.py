@@ -255,7 +255,10 @@ class Daemon:
         return task.result()
 
     def _alive(self) -> None:
-        self._vigil.alive(self._parts.cycle.busy)
+        """Show a sign of life, unless the kernel keeps a cycle or a repair for longer than any may take."""
+        busy = self._parts.cycle.busy
+        if busy < CYCLE_LIMIT:
+            self._vigil.alive(busy)
 
     async def _guarded(self, work: "Coroutine[Any, Any, Outcome]") -> Outcome:
         """The one place that survives what nobody foresaw: told in full, then tried again later.

@@ -239,6 +239,8 @@ class Cycle:
 
     async def _relocated(self) -> Unchanged | Committed:
         world, seen = self._known(), self._seen
+        if seen and world.digest != self.digest:
+            return Unchanged(world, seen)  # a new configuration is enforced by a poll, not by the way
         host = await self.follower.follow(world.fleet) if self.follower else world.host
         same = replace(host, learned=world.host.learned) == world.host and host.lost == world.host.lost
         if same and seen:

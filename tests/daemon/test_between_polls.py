@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from droplan_daemon.clock import SystemClock
+from droplan_daemon.daemon import CYCLE_LIMIT
 from droplan_daemon.diff import diff
 from droplan_daemon.effects import Disturbance
 from droplan_daemon.errors import CommitUnknown, HostUnknown, KernelUnsupported
@@ -385,3 +386,41 @@ def test_a_kernel_that_does_not_come_to_an_end_is_told(bench: Bench) -> None:
     )
     assert [False, True] == [status["ready"] for status in statuses]
     assert "degraded: the kernel has not come to an end" in str(statuses[0]["headline"])
+
+
+def test_a_repair_without_end_shows_no_sign_of_life(bench: Bench) -> None:
+    """A loop that goes round a kernel that never answers is as good as hung: the watchdog is to end it."""
+    clock, diary = Skewed(), bench.diary
+    bench.clock = clock
+    told, over = Told(), [False]
+    fed: list[int] = []
+
+    def busy() -> bool:
+        if diary.of("commit"):
+            clock.boot = CYCLE_LIMIT + 1
+        return bool(diary.of("commit")) and not over[0]
+
+    def tamper() -> None:
+        _tampered(bench)
+        told.next.append(Disturbance("nft", 42, "table deleted"))
+
+    def starved() -> None:
+        fed.append(len(diary.of("WATCHDOG")))
+
+    def stop() -> None:
+        fed.append(len(diary.of("WATCHDOG")))
+        over[0] = True
+        STOP()
+
+    bench.kernel.busy = busy
+    parts = _hourly(bench, disturbances=told)
+    parts.cycle.clock = clock
+    bench.run(
+        parts,
+        (diary.has("READY"), tamper),
+        (lambda: bool(clock.boot), _nothing),
+        (_after(0.2), starved),
+        (_after(0.5), stop),
+        watchdog=0.1,
+    )
+    assert fed[0] == fed[1]
