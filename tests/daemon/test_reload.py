@@ -44,7 +44,7 @@ def test_it_returns_when_the_new_policy_is_enforced(machine: "Machine") -> None:
 
 
 def test_what_is_hardly_meant_is_said(machine: "Machine") -> None:
-    """A rule for a tag that no Droplet has is enforced, as it was asked for; what it means is told at once."""
+    """A rule for a tag that no Droplet has is enforced; what that means is told at once."""
     machine.start().ready()
     machine.write('[[allow]]\nname = "web"\nfrom = "tag:wbe"\nports = ["80/tcp"]')
     done = _reload(machine)
