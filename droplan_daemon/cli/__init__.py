@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from droplan_daemon.errors import ConfigInvalid, DroplanError, Fatal
 
-from .parser import parse
+from .unit import told_to_run
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 _INTERRUPTED = 130  # what a shell says of a program that SIGINT ended
@@ -24,7 +25,8 @@ _INTERRUPTED = 130  # what a shell says of a program that SIGINT ended
 
 def main(argv: "Sequence[str] | None" = None) -> int:
     """Run one command; its exit code."""
-    args = parse(sys.argv[1:] if argv is None else argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = told_to_run(words) or _parsed(words)
     try:
         code = int(args.command(args))
         sys.stdout.flush()
@@ -37,6 +39,12 @@ def main(argv: "Sequence[str] | None" = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     return code
+
+
+def _parsed(words: "Sequence[str]") -> "argparse.Namespace":
+    from .parser import parse
+
+    return parse(words)
 
 
 def _failed(error: DroplanError, *, as_json: bool) -> int:

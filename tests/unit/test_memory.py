@@ -39,8 +39,7 @@ def _run(program: str) -> str:
 def test_a_daemon_loads_nothing_that_it_does_not_use() -> None:
     """Plugins, cookies, mail, compressors, other people's sockets, near misses and the lab stay away."""
     program = """
-from droplan_daemon.cli.parser import parse
-args = parse(["run"])
+import droplan_daemon.cli
 import droplan_daemon.cli.commands, droplan_daemon.cli.wiring, droplan_daemon.daemon
 import droplan_daemon.herald, droplan_daemon.logs, droplan_daemon.notify
 import droplan_daemon.backends.nft, droplan_daemon.backends.iptables_host, droplan_daemon.sources.digitalocean
@@ -51,7 +50,7 @@ unwanted = ("droplan_daemon.lab", "importlib.metadata", "zipfile", "http.client"
             "urllib.request", "email.message", "difflib", "pickle", "zoneinfo", "multiprocessing",
             "pyroute2.netlink.nlsocket", "droplan_daemon.metrics", "prometheus_client", "wsgiref",
             "droplan_daemon.doctor", "droplan_daemon.sources.probing", "shutil", "bz2", "lzma",
-            "tempfile", "certifi", "importlib.resources")
+            "tempfile", "certifi", "importlib.resources", "argparse", "gettext")
 print([name for name in unwanted if name in sys.modules])
 """
     assert "[]" == _run(program)
