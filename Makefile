@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint format bench failure-modes dist deb lock clean
+.PHONY: help demo test test-full lint format bench soak failure-modes dist deb lock clean
 
 help:
 	@echo "make demo       watch droplan protect an emulated fleet (about a minute)"
@@ -16,6 +16,7 @@ help:
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make bench      the figures of docs/benchmarks.md"
 	@echo "make failure-modes  docs/failure-modes.md, from tests/faults and the tests' markers"
+	@echo "make soak       a daemon that is given no rest for ten minutes: what it holds (MINUTES=10)"
 	@echo "make dist       dist/: the wheel, the sdist, and what they are made of"
 	@echo "make deb        dist/droplan_VERSION_amd64.deb for Debian 12 and 13, each in a clean root of it"
 	@echo "make lock       renew requirements*.txt from pyproject.toml"
@@ -80,6 +81,10 @@ bench: $(VENV)/dev.stamp
 
 failure-modes: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.faults
+
+soak: $(VENV)/dev.stamp
+	$(call need,nft:nftables ip:iproute2)
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10)
 
 dist: $(VENV)/dev.stamp
 	@$(BIN)/python packaging/dist.py
