@@ -269,3 +269,23 @@ def test_metadata_that_forget_the_private_network_open_and_close_nothing(machine
     machine.world.add_droplet("joined", vpc=machine.vpc.id)
     running.logs("peer.joined")
     until(lambda: machine.addresses(*PEERS, "joined") == machine.peers)
+
+
+@pytest.mark.fault("C3", "A21")
+def test_a_private_network_that_is_gone_is_believed_when_it_was_said_often_enough(machine: "Machine") -> None:
+    """Metadata and API agree: its rules stand until three answers said so, and that is told."""
+    machine.write(interval="1h")
+    running = machine.start()
+    running.ready()
+    v4 = tuple(network for network in machine.own.v4 if network.kind == "public")
+    machine.world.change_droplet(machine.own.id, v4=v4)
+    running.process.send_signal(signal.SIGUSR1)
+    running.logs("identity.changed")
+    assert machine.addresses(*PEERS) == machine.peers
+
+    def withdrawn() -> bool:
+        running.process.send_signal(signal.SIGUSR1)  # as often as it takes: a nudge carries no data
+        return not machine.peers
+
+    until(withdrawn, LONG, "rules that are gone")
+    assert None is running.process.poll()
