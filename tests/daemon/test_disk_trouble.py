@@ -108,4 +108,4 @@ def test_a_folder_that_is_gone_is_made_again(machine: "Machine") -> None:
     machine.world.add_droplet("web-3", vpc=machine.vpc.id)
     until(lambda: machine.peers == machine.addresses(*PEERS, "web-3"))
     until(lambda: _saved(files) == len(PEERS) + 1)
-    assert files.holds(files.load())
+    until(lambda: files.holds(files.load()), what="the boot script beside it")
