@@ -34,6 +34,9 @@ AUDIT = 60.0
 
 _AFTER = 0.1  # seconds: a lease is over then, and not about to be
 
+SOON = 1.0
+"""The same until something is enforced: what is heard before is not kept."""
+
 
 class Repairs:
     """`cycle` gives the Cycle of the configuration that counts now; `guard` survives what nobody foresaw."""
@@ -64,7 +67,7 @@ class Repairs:
     def disturbed(self, by: Disturbance) -> None:
         """Somebody changed what is ours. Who did it first is who is named."""
         if self._cycle().last is None:
-            return  # the first cycle is about to look
+            return  # the first cycle looks, and the first audit soon after it
         self._hear(by, self._clock.monotonic())
         self._vigil.disturbed(by)
         self._changed.set()
@@ -87,7 +90,7 @@ class Repairs:
 
     async def run(self) -> None:
         """For ever."""
-        self._audit_at = self._clock.monotonic() + self._audit
+        self._audit_at = self._clock.monotonic() + self._quiet()
         while True:
             await self._due()
             self._calm()
@@ -103,7 +106,9 @@ class Repairs:
     def _quiet(self) -> float:
         """Seconds until the next look in any case: what a lease leaves behind is cleaned up when it ends."""
         last = self._cycle().last
-        return min(self._audit, last.lease[1] + _AFTER) if last and last.lease else self._audit
+        if last is None:
+            return min(self._audit, SOON)
+        return min(self._audit, last.lease[1] + _AFTER) if last.lease else self._audit
 
     async def _due(self) -> None:
         """Until there is something to do, and it may be done."""

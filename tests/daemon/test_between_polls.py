@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from droplan_daemon.daemon import Parts
+    from droplan_daemon.effects import Observation
     from droplan_daemon.model.fleet import Fleet
 
 __all__ = ["bench"]
@@ -122,6 +123,21 @@ def test_an_audit_of_a_kernel_where_nothing_changed_reads_nothing(bench: Bench) 
     bench.audit = 0.01
     bench.run(_hourly(bench), (bench.diary.has("READY"), _nothing), (_after(0.3), STOP))
     assert 2 == len(bench.diary.of("observe"))
+
+
+def test_what_happens_while_the_first_cycle_ends_is_found_soon(bench: Bench) -> None:
+    """What is heard before anything is enforced is not kept; a second later the kernel is looked at."""
+    observe = bench.kernel.observe
+
+    def once_read_back() -> "Observation":
+        found = observe()
+        if 2 == len(bench.diary.of("observe")):
+            _tampered(bench)
+        return found
+
+    bench.kernel.observe = once_read_back  # type: ignore[method-assign]
+    bench.run(_hourly(bench), (lambda: "tamper.repaired" in bench.events, STOP))
+    assert None is not bench.kernel.observe().ruleset
 
 
 def test_a_repair_that_fails_is_tried_again(bench: Bench) -> None:
