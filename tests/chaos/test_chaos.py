@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Namespace
 
+pytestmark = pytest.mark.timeout(2_400)
+
 FULL = bool(os.environ.get("DROPLAN_TEST_FULL"))
 _THEIRS = """table inet theirs {
     set s { type ipv4_addr; elements = { 192.0.2.1 }; }

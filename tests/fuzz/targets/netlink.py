@@ -11,6 +11,7 @@ from droplan_daemon.backends import ipset_shape, ipset_wire
 from droplan_daemon.backends import nft_codec as codec
 from droplan_daemon.backends import nft_wire as wire
 from droplan_daemon.backends.nft_batch import Batch
+from droplan_daemon.backends.nft_events import Hearing
 from droplan_daemon.backends.nft_map import pack_entries, unpack_entries
 from droplan_daemon.diff import diff
 from droplan_daemon.model.addresses import Family
@@ -147,6 +148,34 @@ def _datagrams() -> list[bytes]:
     return [refused, accepted, refused + accepted, _message(wire.NLMSG_DONE, bytes(4))]
 
 
+_TABLE = wire.attribute(1, wire.asciiz("droplan"))
+
+
+def _event(data: bytes) -> bool:
+    """What the kernel tells of commits: Disturbances, or that it was cut short."""
+    hearing = Hearing()
+    try:
+        found = list(hearing.heard(data, 77))
+    except ValueError:
+        return False
+    assert all(one.change and len(one.change) < 1_000 and one.pid >= 0 for one in found)
+    return bool(found)
+
+
+def _events() -> list[bytes]:
+    rule = _told(6, _TABLE + wire.attribute(2, wire.asciiz("inbound")))
+    author = wire.number_attribute(1, 9) + wire.number_attribute(2, 4711) + wire.attribute(3, b"nft\0")
+    end = _told(15, author)
+    ours = _told(6, _TABLE, port=77)
+    iptables = _told(6, wire.attribute(1, b"filter\0") + wire.attribute(2, b"droplan-in\0"), family=2)
+    return [rule + end, _told(2, _TABLE) + rule + end, ours + end, iptables + end, rule]
+
+
+def _told(kind: int, attributes: bytes, *, port: int = 5, family: int = wire.NFPROTO_INET) -> bytes:
+    body = bytes([family, 0, 0, 0]) + attributes
+    return struct.pack("=IHHII", 16 + len(body), 10 << 8 | kind, 0, 0, port) + body
+
+
 _IFINFO, _IFADDR = 16, 8
 
 
@@ -259,6 +288,7 @@ TARGETS = {
     "nft-dump": Target(_dump, _requests, attributes_changed(_BODY)),
     "nft-elements": Target(_elements, _element_seeds, attributes_changed(0)),
     "netlink-datagram": Target(_datagram, _datagrams, _scrambled),
+    "nft-event": Target(_event, _events, attributes_changed(20)),
     "links": Target(_link, _link_seeds, attributes_changed(_IFINFO)),
     "addresses": Target(_address, _address_seeds, attributes_changed(_IFADDR)),
     "conntrack": Target(_connection, _connections, attributes_changed(0)),

@@ -1,19 +1,24 @@
-"""What we kept ourselves, as a disk may give it back: checkpoint, boot script, host file, generations."""
+"""What we kept ourselves, as a disk may give it back: checkpoint, boot script, host file, what is held."""
 
+import json
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from droplan_daemon.checkpoint import codec, script
+from droplan_daemon.checkpoint import codec, doubts, script
 from droplan_daemon.checkpoint.files import StateFiles
-from droplan_daemon.checkpoint.sealed import seal, seal_json, unseal_json
+from droplan_daemon.checkpoint.sealed import seal, seal_json, unseal, unseal_json
+from droplan_daemon.checkpoint.stances import read_stance, write_stance
 from droplan_daemon.errors import StoreFailed
+from droplan_daemon.model.doubt import Absences
+from droplan_daemon.model.stance import Stance
 from tests.checkpoint.kept import big_checkpoint
 from tests.fuzz.judging import check_fleet, check_refusal, check_set
 from tests.fuzz.mutating import NASTY_TEXTS, json_changed, scramble, words_changed
 from tests.fuzz.target import Target
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
     from droplan_daemon.model.checkpoint import Checkpoint
@@ -103,6 +108,48 @@ def _meant(data: bytes) -> "Checkpoint | None":
         return None
 
 
+_NOTES: "tuple[Callable[[object], object], ...]" = (doubts.decode, doubts.words, doubts.read_heard)
+
+
+def _doubts(data: bytes) -> bool:
+    """What is held, what was accepted, when somebody answered: with a right checksum."""
+    body, accepted = _json(data), False
+    for read in _NOTES:
+        try:
+            found = read(body)
+        except StoreFailed as error:
+            check_refusal(error, "shape")
+            continue
+        accepted = True
+        assert not isinstance(found, Absences) or found == doubts.decode(doubts.encode(found))
+    return accepted
+
+
+def _json(data: bytes) -> object:
+    try:
+        return unseal(seal_json(1, data), 1)
+    except StoreFailed:
+        return None
+
+
+def _stance(data: bytes) -> bool:
+    """`stance.json` with a right checksum: a stance, or a sentence that says what to do."""
+    path = Path("stance.json")
+    path.write_bytes(seal_json(1, data))
+    try:
+        found = read_stance(path)
+    except StoreFailed as error:
+        assert_told(error)
+        return False
+    write_stance(path, found)
+    assert found == read_stance(path)
+    return True
+
+
+def assert_told(error: StoreFailed) -> None:
+    assert str(error).isprintable()
+
+
 def _bytes_only(data: bytes, random: "Random") -> bytes:
     return scramble(data, random, _WORDS)
 
@@ -116,7 +163,28 @@ _HOSTS = [
     b'{"droplet_id":9,"private":null,"public":"ens3"}',
 ]
 
+
+def _doubt_seeds() -> list[bytes]:
+    held = doubts.encode(Absences({"private-peers-4": {b"\x0a\0\0\2": 1}, "fleet": {bytes(8): 0}}))
+    heard = {"at": 1_800_000_000.5, "boot": "boot", "uptime": 60.0}
+    return [json.dumps(body).encode() for body in (held, {"accepted": ["tag:web", "00ff"]}, heard)]
+
+
+def _stances() -> list[bytes]:
+    path, found = Path("stance.json"), []
+    for stance in (
+        Stance(),
+        Stance().panicking(1.5),
+        Stance().trying("/etc/x.toml", "ab" * 32, "cd" * 32, 9.5),
+    ):
+        write_stance(path, stance)
+        found.append(unseal_json(path.read_bytes(), 1))
+    return found
+
+
 TARGETS = {
+    "doubts": Target(_doubts, _doubt_seeds, json_changed, _WORDS, 1024),
+    "stance": Target(_stance, _stances, json_changed, _WORDS, 1024),
     "checkpoint-body": Target(_body, _bodies, json_changed, _WORDS, 16_384),
     "checkpoint-file": Target(_sealed, lambda: list(_SEALED.values()), _bytes_only, _WORDS, 16_384),
     "boot-script": Target(
