@@ -21,7 +21,7 @@ SLOWLY = "inject=recvfrom:delay_enter=20000"
 
 
 @pytest.mark.fault("G10")
-def test_ready_comes_after_the_commit_was_read_back(machine: "Machine") -> None:
+def test_ready_comes_after_the_commit_and_what_is_read_of_it(machine: "Machine") -> None:
     """One batch, then its rules and elements are asked for and answered, then READY, and never before."""
     trace = machine.folder / "trace"
     calls = ("-e", "trace=sendto,recvfrom", "-e", "signal=none", "-e", SLOWLY)

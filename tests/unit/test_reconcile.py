@@ -265,6 +265,7 @@ def test_a_lost_answer_is_read_back() -> None:
     assert {2, 3} == bench.held
 
 
+@pytest.mark.fault("G10")
 @pytest.mark.parametrize("kernel", [Speechless(done=False), Deaf()], ids=["no answer", "a false one"])
 def test_what_is_not_there_is_not_committed(kernel: FakeBackend) -> None:
     """Whatever was answered, a Ruleset that cannot be read back is a failure of its own kind."""
