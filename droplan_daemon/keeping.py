@@ -128,11 +128,10 @@ class Keeping:
             self.store.remember(now.host)
             self._remembered = now.host
         fresh = self._checkpoint(now, backend.name)
-        if self.kept and _alike(self.kept, fresh):
-            if self._is_sound(self.kept):
-                # Equal values, of which the cycle has its own: those that were read are let go.
-                self.kept = replace(self.kept, fleet=now.fleet, ruleset=now.desired)
-                return
+        if self.kept and _alike(self.kept, fresh) and self._is_sound(self.kept):
+            # Equal values, of which the cycle has its own: those that were read are let go.
+            self.kept = replace(self.kept, fleet=now.fleet, ruleset=now.desired)
+            return
         self._sound = False
         numbered = replace(fresh, number=self.store.latest() + 1)
         self.store.save(numbered, backend.script(now.desired))

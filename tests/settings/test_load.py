@@ -2,6 +2,7 @@
 
 import dataclasses
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -399,7 +400,8 @@ def test_defaults_written_out_are_no_warning(loaded: "Loading") -> None:
         if not table.several:
             lines.append(table.header)
             lines += [f"{_leaf(k)} = {k.default}" for k in keys() if k.section == table.name and k.default]
-    assert loaded("") == loaded("\n".join(lines))
+    written = loaded("\n".join(lines))
+    assert loaded("") == replace(written, digest=loaded("").digest)  # which is that of its text
 
 
 def _leaf(key: Key) -> str:
