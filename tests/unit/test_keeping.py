@@ -221,6 +221,29 @@ def test_a_start_enforces_what_was_kept_without_asking_anybody() -> None:
     assert kept.ruleset == bench.kernel.observe().ruleset
 
 
+def test_who_came_after_what_was_kept_stays_in() -> None:
+    """The disk was full, the process died: what is kept is older than the kernel, and it is no answer."""
+    bench = _bench(TWO, THREE)
+    bench.run()
+    _shelf(bench).full_for_state = True
+    bench.run()
+    again = _bench(DOWN, shelf=_shelf(bench), kernel=bench.kernel)
+    assert isinstance(asyncio.run(again.cycle.resume(_shelf(bench).load())), Unchanged)
+    assert {2, 3} == again.held
+
+
+def test_who_came_after_what_was_kept_is_not_let_in_by_another_policy() -> None:
+    """Nothing tells whether it would let them in; the next answer does."""
+    bench = _bench(TWO, THREE)
+    bench.run()
+    _shelf(bench).full_for_state = True
+    bench.run()
+    again = _bench(DOWN, shelf=_shelf(bench), kernel=bench.kernel)
+    again.cycle.policy = Policy(denied_log=None)
+    assert isinstance(asyncio.run(again.cycle.resume(_shelf(bench).load())), Committed)
+    assert {2} == again.held
+
+
 def test_a_start_uses_the_current_policy() -> None:
     """What the operator changed meanwhile holds, over the Fleet that was kept."""
     shelf, kept = _saved(fleet(droplet(1), droplet(2, tags=("web",)), droplet(3)))
