@@ -63,18 +63,23 @@ class Street:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def open(self, seconds: float = 30.0) -> None:
-        """Wait until the stranger is let in."""
-        begun = len(self.sent)
-        until(lambda: self.opened(begun), seconds, "the stranger to be let in")
+    @property
+    def now(self) -> int:
+        """The number of the next knock."""
+        return len(self.sent)
+
+    def open(self, since: int | None = None) -> None:
+        """Wait until the stranger is let in, or was since a knock: a lease may be over by now."""
+        begun = self.now if since is None else since
+        until(lambda: self.opened(begun), what="the stranger to be let in")
 
     def opened(self, since: int) -> bool:
         """Whether any knock was let in from this number on."""
         return any(number >= since for number in self.heard)
 
-    def shut(self, seconds: float = 30.0) -> None:
-        """Wait until none of twenty knocks in a row is let in."""
-        until(self._shut, seconds, "the stranger to be kept out")
+    def shut(self) -> None:
+        """Wait until none of twenty-five knocks in a row is let in."""
+        until(self._shut, what="the stranger to be kept out")
 
     def _shut(self) -> bool:
         begun = len(self.sent)

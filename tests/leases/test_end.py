@@ -74,7 +74,7 @@ def test_a_trial_ends_in_time_whoever_was_killed(
             running.ready()
             street.shut()
             machine.write(f"{OPEN}# {number}\n")
-            begun = len(street.sent)
+            begun = street.now
             terminal, end_of_it = pty.openpty()
             stack.callback(os.close, terminal)
             stack.callback(os.close, end_of_it)
@@ -104,7 +104,7 @@ def test_the_kernel_ends_a_lease_in_time(
     assert 0 == machine.droplan("once").returncode
     found = []
     for _ in range(SMALL):
-        begun = len(street.sent)
+        begun = street.now
         process = machine.namespace.call(
             subprocess.Popen,
             [sys.executable, holder.__file__, str(LASTS)],

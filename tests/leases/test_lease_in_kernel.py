@@ -1,16 +1,19 @@
 """Leases as the kernel holds them: armed, armed again, ended, gone, and changed by somebody else."""
 
+import errno
 from typing import TYPE_CHECKING
 
 import pytest
 
+from droplan_daemon.apply import apply
+from droplan_daemon.backends.fake import FakeBackend
 from droplan_daemon.backends.nft_text import render
 from droplan_daemon.cli import holding
 from droplan_daemon.diff import diff
-from droplan_daemon.errors import Refusal
-from droplan_daemon.model.plan import Arm, Disarm, Plan
+from droplan_daemon.errors import CommitRejected, Refusal
+from droplan_daemon.model.plan import Arm, CreateLease, DeleteLease, Disarm, InsertRule, Plan
 from droplan_daemon.model.policy import InterfacePolicy, Policy
-from droplan_daemon.model.ruleset import Armed
+from droplan_daemon.model.ruleset import Action, Armed, Rule, Verdict
 from droplan_daemon.policy.lease import PAUSE, TRIAL, audited, compose, split
 from tests.daemon.machine import until
 from tests.kernel.ground import SMALL, Kernel
@@ -108,6 +111,29 @@ def test_a_lease_without_an_end_is_none(kernel: Kernel) -> None:
     kernel.nft("add element inet droplan trial { ipv4, ipv6 }")
     assert {} == kernel.observation().leases
     assert whole != kernel.holds()
+
+
+def test_what_a_rule_asks_for_is_in_use(kernel: Kernel) -> None:
+    """Model, fake and kernel refuse alike: to remove it, to make it twice, and a rule that asks for none."""
+    whole = compose(BASE, TRIED, TRIAL)
+    asking = InsertRule("inbound", 0, Rule("x", (Armed("nobody's"),), verdict=Verdict(Action.ACCEPT)))
+    kernel.become(whole)
+    fake = FakeBackend(whole)
+    expected = (
+        (DeleteLease(TRIAL), errno.EBUSY),
+        (CreateLease(TRIAL), errno.EEXIST),
+        (CreateLease("private-peers-4"), errno.EEXIST),
+        (DeleteLease("nobody's"), errno.ENOENT),
+        (Arm("nobody's", 9.0), errno.ENOENT),
+        (Disarm("nobody's"), errno.ENOENT),
+        (asking, errno.ENOENT),
+    )
+    for change, number in expected:
+        plan = Plan((change,))
+        for commit in (lambda p: apply(p, whole), lambda p: fake.commit(p, 1), kernel.commit):
+            with pytest.raises(CommitRejected) as refused:
+                commit(plan)
+            assert number == refused.value.errno, change
 
 
 def test_hold_and_release_are_what_the_commands_do(kernel: Kernel) -> None:

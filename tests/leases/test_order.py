@@ -10,7 +10,7 @@ import pytest
 from droplan_daemon.backends.fake import FakeBackend
 from droplan_daemon.checkpoint import StateFiles
 from droplan_daemon.cli import holding, trying
-from droplan_daemon.errors import CommitRejected
+from droplan_daemon.errors import CommitRejected, KernelUnsupported
 from droplan_daemon.model.policy import InterfacePolicy, Policy
 from droplan_daemon.model.stance import Stance
 from droplan_daemon.settings import load
@@ -63,6 +63,19 @@ def test_what_cannot_be_held_is_not_on_trial(tmp_path: Path) -> None:
         _tried(files, kernel, tmp_path / "droplan.toml")
     assert Stance() == files.stance()
     assert kernel.observe().ruleset is None
+
+
+class Iptables(FakeBackend):
+    """A backend without leases."""
+
+    name = "iptables"
+
+
+def test_iptables_has_no_leases() -> None:
+    """One sentence says so, and what to do instead."""
+    with pytest.raises(KernelUnsupported, match="try and pause need nftables"):
+        holding.require_leases(Iptables())
+    holding.require_leases(FakeBackend())
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("1s", 1.0), ("90s", 90.0), ("10m", 600.0), ("1h", 3600.0)])

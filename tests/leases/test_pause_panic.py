@@ -43,8 +43,9 @@ def test_a_pause_ends_by_itself(machine: "Machine", street: "Street") -> None:
     """While it lasts strangers get in and are counted; then they are kept out, with no process alive."""
     assert 0 == machine.droplan("once").returncode
     street.shut()
+    begun = street.now
     _said(machine, "pause", "--for", "4s")
-    street.open()
+    street.open(begun)
     seen = machine.observe()
     assert seen.counters["pause.private-in", "denied"] > 0
     until(lambda: not machine.observe().leases)
@@ -67,7 +68,7 @@ def test_a_daemon_keeps_a_pause(machine: "Machine", street: "Street") -> None:
     """It follows the fleet behind the pause and in it, repairs nothing, and cleans up when it is over."""
     running = machine.start()
     running.ready()
-    _said(machine, "pause", "--for", "8s")
+    _said(machine, "pause", "--for", LONG)
     street.open()
     running.says("nothing is dropped for")
     machine.world.add_droplet("web-3", vpc=machine.vpc.id)
@@ -75,6 +76,7 @@ def test_a_daemon_keeps_a_pause(machine: "Machine", street: "Street") -> None:
     found = split(machine.observe().ruleset)
     assert found.base
     assert audited(found.base) == found.trial
+    _said(machine, "pause", "--for", "2s")
     running.logs("pause.ended")
     until(lambda: frozenset() == _leases(machine))
     street.shut()
