@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     Script = Callable[[Ruleset], str]
 
 UNCONFIRMED = "unconfirmed"
+_UNCONFIRMED = (
+    "this configuration was tried and not confirmed, so it is not enforced: "
+    "try it again (droplan try), or change it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +47,18 @@ def fingerprint(ruleset: "Ruleset", script: "Script") -> str:
     return sha256(script(ruleset).encode()).hexdigest()
 
 
-def refuse_unconfirmed(stance: "Stance", digest: str, last: "World | None") -> None:
-    """Raises Refusal for a configuration that was tried and not confirmed.
+def is_unconfirmed(stance: "Stance", digest: str, last: "World | None") -> bool:
+    """Whether a configuration was tried and not confirmed.
 
-    One that was enforced before it was tried (`last`) goes on: then nothing was new about it. And a panic
-    opens nothing that any configuration keeps closed.
+    One that was enforced before it was tried (`last`) goes on: then nothing was new about it.
     """
-    if stance.bars(digest) and not stance.panic and not (last and last.digest == digest):
-        raise Refusal(
-            "this configuration was tried and not confirmed, so it is not enforced: "
-            "try it again (droplan try), or change it",
-            reason=UNCONFIRMED,
-        )
+    return stance.bars(digest) and not (last and last.digest == digest)
+
+
+def refuse_unconfirmed(stance: "Stance", digest: str, last: "World | None") -> None:
+    """Raises Refusal for such a configuration, but in a panic, which has to hold whatever the file says."""
+    if is_unconfirmed(stance, digest, last) and not stance.panic:
+        raise Refusal(_UNCONFIRMED, reason=UNCONFIRMED)
 
 
 def lasting(

@@ -66,7 +66,7 @@ class World:
     alone). `lease`: which one runs (`trial`, `pause`), and for how many seconds still. `quarantined` are
     elements that the kernel refused; they are in neither ruleset. `ended`: a lease that has run out, and is
     cleaned up now. `panic`: since when (seconds since the epoch) everything but management is closed.
-    `digest` is the configuration's.
+    `digest` is the configuration's (empty: of one that was tried and not confirmed, which a panic holds for).
     """
 
     fleet: "Fleet"

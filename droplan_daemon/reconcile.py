@@ -27,7 +27,7 @@ from .diff import diff
 from .drift import look
 from .errors import HostUnknown, Refusal, Retry
 from .gate import Gate, Standing
-from .leasing import lasting, refuse_unconfirmed
+from .leasing import is_unconfirmed, lasting, refuse_unconfirmed
 from .model.fleet import InterfaceKind
 from .model.stance import Stance
 from .outcomes import Committed, Failed, Outcome, Prospect, Refused, Restored, Unchanged, World
@@ -191,7 +191,8 @@ class Cycle:
         keeping = self.keeping
         if keeping is None or keeping.kept is None or not self.recallable:
             raise HostUnknown("nothing is known that says enough for this policy", reason="not_kept")
-        fleet = keeping.kept.fleet
+        # What is kept may be older than what was believed last: a full disk brings nobody back.
+        fleet = self.last.fleet if self.last else keeping.kept.fleet
         host = await keeping.take(keeping.kept)
         age = max(0.0, keeping.clock.now() - fleet.taken) if fleet.taken else None
         return await self._enforced(fleet, host, Restored(age))
@@ -210,7 +211,9 @@ class Cycle:
             prospect = await self._prospect(fleet, host, restored, answered=reached is True)
             self.admit(prospect)
             parts = (self.backend, self.kernels, self.clock, self.holder, self.probe, self.lessons)
-            return await self._settled(await Committing(*parts).run(prospect, reached=reached))
+            outcome = await self._settled(await Committing(*parts).run(prospect, reached=reached))
+            self._ruled = self._ruling
+            return outcome
 
     def admit(self, prospect: Prospect) -> None:
         """Look that what is to be enforced locks nobody out. Raises Refusal."""
@@ -239,7 +242,7 @@ class Cycle:
 
     async def _relocated(self) -> Unchanged | Committed:
         world, seen = self._known(), self._seen
-        if seen and world.digest != self.digest:
+        if seen and world.digest != self.digest and world.panic is None:
             return Unchanged(world, seen)  # a new configuration is enforced by a poll, not by the way
         host = await self.follower.follow(world.fleet) if self.follower else world.host
         same = replace(host, learned=world.host.learned) == world.host and host.lost == world.host.lost
@@ -271,7 +274,7 @@ class Cycle:
     async def _settled(self, outcome: Unchanged | Committed) -> Unchanged | Committed:
         """What was read back is known from now on, and who is not chosen lets go of what he holds."""
         self.previous, self.holder = outcome.world.fleet, self.backend
-        self.last, self._seen, self._ruled = outcome.world, outcome.observation, self._ruling or self._ruled
+        self.last, self._seen = outcome.world, outcome.observation
         if self.kernels:
             await asyncio.to_thread(self.kernels.leave_others, again=_rebuilt(outcome))
         return outcome
@@ -328,7 +331,7 @@ class Cycle:
             absences=found.absences,
             expired=expired,
             panic=stance.since if stance.panic else None,
-            digest=self.digest,
+            digest="" if is_unconfirmed(stance, self.digest, self.last) else self.digest,
         )
         world = self._for_a_while(world, observation, stance)
         return Prospect(world, observation, diff(observation.ruleset, world.enforced))

@@ -191,6 +191,21 @@ def test_a_panic_before_everything() -> None:
     assert plain == desk.holds()
 
 
+def test_a_panic_confirms_nothing() -> None:
+    """What was tried and not confirmed is not enforced because a panic was held for it, and is over."""
+    desk = Desk(Stance(tried=NEW), OPEN, NEW)
+    assert isinstance(desk.run(), Refused)
+    desk.stance = desk.stance.panicking(7.0)
+    closed = _world(desk.run()).enforced
+    desk.stance = desk.stance.calm()
+    for outcome in (desk.run(), desk.repair()):
+        assert isinstance(outcome, Refused)
+        assert UNCONFIRMED == outcome.error.reason
+    assert closed == desk.holds()
+    desk.stance = desk.stance.keeping()
+    assert _compiled(OPEN) == _world(desk.run()).enforced
+
+
 def test_a_pause_follows_the_fleet() -> None:
     """Who comes while it lasts is in the rules of both times."""
     desk = Desk()

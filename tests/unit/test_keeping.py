@@ -123,6 +123,20 @@ def test_a_failing_disk_fails_no_cycle_and_is_tried_again() -> None:
     assert ((), 1) == (outcome.unsaved, len(shelf.saved))
 
 
+def test_a_full_disk_brings_nobody_back() -> None:
+    """Who left since the last save stays out, though the API is away when a new configuration comes."""
+    bench = _bench(THREE, TWO)
+    bench.run()
+    _shelf(bench).full_for_state = True
+    bench.run()
+    before = bench.kernel.observe().ruleset
+    fresh = _bench(TWO, shelf=_shelf(bench), kernel=bench.kernel)
+    fresh.cycle.inherit(bench.cycle)
+    outcome = asyncio.run(fresh.cycle.recall())
+    assert isinstance(outcome, Unchanged)
+    assert before == fresh.kernel.observe().ruleset
+
+
 def test_after_a_commit_the_disk_is_looked_at() -> None:
     """`flush` takes the boot script away; who then writes the same rules again writes the script too."""
     bench = _bench(TWO)

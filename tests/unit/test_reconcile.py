@@ -23,6 +23,7 @@ from droplan_daemon.errors import (
 )
 from droplan_daemon.model.fleet import Skipped
 from droplan_daemon.model.plan import AddElements, RemoveElements
+from droplan_daemon.model.policy import Peers, Policy
 from droplan_daemon.outcomes import Committed, Failed, Refused, Unchanged
 from droplan_daemon.reconcile import Cycle, flush
 from tests.unit.cycles import HOST, Answers, Bench, Known, droplet, fleet
@@ -365,3 +366,20 @@ def test_errors_are_of_the_tree() -> None:
     outcome = Bench([fleet(droplet(2))]).run()
     assert isinstance(outcome, Refused)
     assert isinstance(outcome.error, Refusal)
+
+
+def test_a_refused_policy_is_not_taken_for_the_one_that_is_enforced() -> None:
+    """A repair while it is refused changes nothing about that: what it takes away later is never held."""
+    known = tuple(map(droplet, range(1, 12)))
+    bench = Bench([fleet(*known)])
+    bench.run()
+    tagged = (*(droplet(number, tags=("new",)) for number in (1, 2, 3)), *known[3:])
+    other = droplet(12, tags=("other",))
+    narrow = Policy(peers=Peers(tag="new"))
+    fresh = Bench([fleet(*known, other), fleet(*tagged, other)], narrow, bench.kernel)
+    fresh.cycle.inherit(bench.cycle)
+    assert isinstance(fresh.run(), Refused)
+    asyncio.run(fresh.cycle.repair())
+    outcome = fresh.run()
+    assert isinstance(outcome, Committed)
+    assert ({2, 3}, ()) == (fresh.held, outcome.world.doubts)
