@@ -18,6 +18,8 @@ from .droplet import Soaking
 from .watching import MIB, slope
 
 _BAR = 1.0
+_STRETCH = 15.0
+"""Seconds between two looks at rest."""
 
 
 def tell(words: str) -> None:
@@ -42,11 +44,15 @@ def main() -> int:
         soaking.soak(seconds * 0.2, 1.0)
         first, kept = soaking.rest(), len(soaking.samples)
         begun, polls = time.monotonic(), machine.api.paths.count("/v2/vpcs")
-        soaking.soak(seconds * 0.8, 1.0)
+        rests = [first]
+        while time.monotonic() < begun + seconds * 0.8:
+            soaking.soak(_STRETCH, 1.0)
+            rests.append(soaking.rest())
         lasted, polls = time.monotonic() - begun, machine.api.paths.count("/v2/vpcs") - polls
-        last = soaking.rest()
+        last = rests[-1]
     namespace.close()
-    found, samples = slope(soaking.samples[kept:]), soaking.samples[kept:]
+    # At rest alone: what a fault or another configuration needs for the moment is no leak.
+    found, samples = slope(rests, len(rests)), soaking.samples[kept:]
     per_poll = found.per_hour * MIB / 1024 * lasted / 3600 / max(1, polls) * 1_000
     done = ", ".join(f"{count} {name}" for name, count in sorted(soaking.done.items()))
     tell(
@@ -59,7 +65,7 @@ def main() -> int:
         f" {max(one.threads for one in samples)}\n"
         f"memory (PSS) at rest: {first.memory / MIB:.1f} MiB before, {last.memory / MIB:.1f} after; at most"
         f" {max(one.memory for one in samples) / MIB:.1f}\n"
-        f"slope of memory: {found} (95 %), which is {per_poll:+.0f} KiB for 1,000 polls"
+        f"slope of memory at rest: {found} (95 %), which is {per_poll:+.0f} KiB for 1,000 polls"
     )
     grows = found.per_hour - found.within > _BAR
     leaks = last.descriptors > first.descriptors + 8 or last.threads > first.threads + 1
