@@ -153,6 +153,16 @@ class Cycle:
         if self.keeping and other.keeping:
             self.keeping.inherit(other.keeping)
 
+    async def objection(self, other: "Cycle") -> Refusal | None:
+        """Why this configuration does not take another Cycle's place: it was tried, and not confirmed."""
+        try:
+            refuse_unconfirmed((await self._stance()).calm(), self.digest, other.last)
+        except Refusal as error:
+            return error
+        except Retry:
+            pass  # the next cycle says what cannot be read
+        return None
+
     async def _ended(self, work: "Awaitable[Unchanged | Committed]", *, keep: bool = True) -> Outcome:
         try:
             outcome = await work
@@ -224,17 +234,22 @@ class Cycle:
             self.gate.review(self.policy, prospect.world, Standing(ruleset, host, self.previous))
 
     async def _repaired(self) -> Unchanged | Committed:
-        world, stance = self._known(), await self._stance()
-        if stance.panic == (world.panic is None):
-            return await self._enforced(world.fleet, world.host, world.restored)
         async with self._at_kernel():
             world, holder = self._known(), self.holder or self.backend
             seen = None if world.lease else self._seen  # time alone ends a lease, and no generation tells
-            found = await asyncio.to_thread(look, holder, world.enforced, seen)
-            world = self._for_a_while(world, found, stance)
-            prospect = Prospect(world, found, diff(found.ruleset, world.enforced))
-            self.backend = holder
-            return await self._settled(await Committing(holder, self.kernels, self.clock).run(prospect))
+            stance, found = await asyncio.to_thread(self._looked, holder, world, seen)
+            if stance.panic == (world.panic is not None):
+                world = self._for_a_while(world, found, stance)
+                prospect = Prospect(world, found, diff(found.ruleset, world.enforced))
+                self.backend = holder
+                return await self._settled(await Committing(holder, self.kernels, self.clock).run(prospect))
+        return await self._enforced(world.fleet, world.host, world.restored)
+
+    def _looked(
+        self, holder: "Backend", world: World, seen: "Observation | None"
+    ) -> "tuple[Stance, Observation]":
+        """What the operator wants for a while, and what is there: one thread for both is sooner done."""
+        return self.stance() if self.stance else Stance(), look(holder, world.enforced, seen)
 
     async def _expired(self) -> Unchanged | Committed:
         world = self._known()
