@@ -187,6 +187,10 @@ class Daemon:
         except ConfigInvalid as error:
             self._herald.rejected(error, self._parts.cycle.source.budget)
             return
+        if objection := await parts.cycle.objection(self._parts.cycle):
+            await parts.close()
+            self._herald.objected(objection, self._parts.cycle.source.budget)
+            return
         await self._watched.end()
         await self._parts.close()
         parts.cycle.inherit(self._parts.cycle)

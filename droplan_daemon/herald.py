@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from . import commits, doubts, interim, report, tampering
-from .errors import ConfigInvalid, StoreFailed
+from .errors import ConfigInvalid, Problem, StoreFailed
 from .logs import structlog
 from .outcomes import Committed, Failed, Refused
 from .report import Reload, ReloadState, Standing
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from .effects import Clock, Disturbance, Notifier, Store
-    from .errors import DroplanError, ExportFailed, Fatal, Problem
+    from .errors import DroplanError, ExportFailed, Fatal, Refusal
     from .logs.conditions import Conditions
     from .metrics.meter import Meter
     from .model.budget import Budget
@@ -117,6 +117,10 @@ class Herald:
         if self._ready:
             self._notifier.ready(self._line(budget))
         self._publish(budget)
+
+    def objected(self, error: "Refusal", budget: "Budget | None") -> None:
+        """The same for one that has no mistake."""
+        self.rejected(ConfigInvalid(str(self._about.get("config", "")), (Problem(str(error)),)), budget)
 
     def rejected_state(self, errors: "tuple[DroplanError, ...]", used: str) -> None:
         """What was kept is not used; `used` is what is instead: `previous` (generation) or `none`."""

@@ -24,6 +24,7 @@ from droplan_daemon.herald import Herald
 from droplan_daemon.logs.conditions import Conditions
 from droplan_daemon.model.fleet import Skipped
 from droplan_daemon.model.policy import Policy
+from droplan_daemon.model.stance import Stance
 from droplan_daemon.notify import ServiceManager
 from droplan_daemon.reconcile import Cycle
 from tests.unit.cycles import Answers, Known, droplet, fleet
@@ -391,6 +392,26 @@ def test_a_refused_reload_keeps_the_old_parts(bench: Bench) -> None:
     )
     assert ["READY", "RELOADING", "READY"] == bench.diary.of("READY", "RELOADING")
     assert 1 == bench.closed
+
+
+@pytest.mark.fault("H2", "H3")
+def test_a_reload_of_what_nobody_confirmed_keeps_the_old_parts(bench: Bench) -> None:
+    """The old configuration goes on following the fleet, and the reload is over and refused."""
+    source, never, ready = Answers([TWO]), Answers([TWO]), bench.diary.has
+    tried = bench.parts(never)
+    tried.cycle.stance, tried.cycle.digest = lambda: Stance(panic=True, tried="new"), "new"
+    bench.builds = [tried]
+    seen: list[int] = []
+    bench.run(
+        bench.parts(source),
+        (ready("READY"), RELOAD),
+        (ready("READY", 2), lambda: seen.append(source.asked)),
+        (lambda: source.asked > seen[0] + 3, STOP),
+    )
+    assert ["READY", "RELOADING", "READY"] == bench.diary.of("READY", "RELOADING")
+    assert (0, 2) == (never.asked, bench.closed)
+    assert "refused" == bench.store.read_status()["reload"]["state"]
+    assert "not confirmed" in bench.store.read_status()["config_error"]
 
 
 def test_a_nudge_is_a_look_at_once(bench: Bench) -> None:

@@ -210,6 +210,8 @@ def test_a_reload_of_what_is_on_trial_is_refused(machine: "Machine", street: "St
     _try(machine, "--for", LONG)
     running.process.send_signal(signal.SIGHUP)
     running.says("was tried and not confirmed")
+    machine.world.add_droplet("web-3", vpc=machine.vpc.id)
+    until(lambda: machine.addresses(*PEERS, "web-3") == machine.peers)  # the old one goes on
     street.open()
     running.process.kill()
     running.process.wait(10)
