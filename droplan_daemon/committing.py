@@ -24,6 +24,8 @@ from .outcomes import Committed, Prospect, Quarantined, Setback, Unchanged, Worl
 from .pacing import backoff
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from .effects import Backend, Clock, Kernels, Observation, Probe
     from .errors import Retry
     from .model.addresses import Element
@@ -68,7 +70,10 @@ class Lessons:
 
 @dataclass(frozen=True, slots=True)
 class Committing:
-    """Carries out Plans on one Backend; `holder` is the one that was read back last (None: none yet)."""
+    """Carries out Plans on one Backend; `holder` is the one that was read back last (None: none yet).
+
+    `anew` tells what the World comes to over what is there after somebody else was faster.
+    """
 
     backend: "Backend"
     kernels: "Kernels | None" = None
@@ -76,6 +81,7 @@ class Committing:
     holder: "Backend | None" = None
     probe: "Probe | None" = None
     lessons: Lessons = field(default_factory=Lessons)
+    anew: "Callable[[World, Observation], Awaitable[World]] | None" = None
 
     async def run(self, prospect: Prospect, *, reached: bool | None = False) -> Unchanged | Committed:
         """Until the kernel holds it.
@@ -148,7 +154,9 @@ class Committing:
         return again
 
     async def _look_again(self, world: World) -> Prospect:
+        """What is desired beside what is there now: who was faster may have had the right to be."""
         observation = await asyncio.to_thread(self.backend.observe)
+        world = await self.anew(world, observation) if self.anew else world
         return Prospect(world, observation, diff(observation.ruleset, world.enforced))
 
     async def _carry_out(self, prospect: Prospect, setbacks: "list[Retry]") -> Unchanged | Committed:

@@ -20,23 +20,22 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from .caveats import held_back, unguarded, unheard
 from .committing import Committing, Lessons, touches_rules
 from .committing import flush as flush  # noqa: PLC0414 - asked for here
 from .committing import put as put  # noqa: PLC0414 - asked for here
 from .diff import diff
 from .drift import look
-from .errors import HostUnknown, Refusal, Retry
+from .errors import CommitConflict, HostUnknown, Refusal, Retry
 from .gate import Gate, Standing
 from .leasing import is_unconfirmed, lasting, refuse_unconfirmed
-from .model.fleet import InterfaceKind
 from .model.stance import Stance
 from .outcomes import Committed, Failed, Outcome, Prospect, Refused, Restored, Unchanged, World
-from .policy.compile import managed_interface
 from .policy.effective import effective
 from .policy.lease import split
 from .policy.uses import needs_networks
 from .policy.warnings import warnings
-from .safety import Enforced, believe, examine, overdue, unread, with_newer, without_droplets
+from .safety import Enforced, believe, examine, overdue, with_newer, without_droplets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
     from .model.fleet import Fleet
     from .model.host import Host
     from .model.policy import Policy
-    from .safety import Evidence
 
 T = TypeVar("T")
 
@@ -90,6 +88,7 @@ class Cycle:
     _seen: "Observation | None" = None
     _kernel: asyncio.Lock = field(default_factory=asyncio.Lock)
     _since: float = 0.0
+    _replaced: bool = False
 
     async def run(self) -> Outcome:
         """One cycle. Raises Fatal alone; everything else is an Outcome."""
@@ -113,7 +112,7 @@ class Cycle:
 
     async def expire(self) -> Outcome:
         """Let no Droplet in any more, where nobody has answered for longer than the configuration allows."""
-        return await self._ended(self._expired())
+        return await self._ended(self._enforced_anew())
 
     @property
     def overdue(self) -> bool:
@@ -144,7 +143,8 @@ class Cycle:
         return self.clock.monotonic() - self._since if self.clock and self._kernel.locked() else 0.0
 
     def inherit(self, other: "Cycle") -> None:
-        """Know what a Cycle of another configuration knew."""
+        """Know what a Cycle of another configuration knew, and take its place: it writes nothing any more."""
+        other._replaced, self._since = True, other._since  # noqa: SLF001 - one of us
         self.previous, self.holder = other.previous, other.holder
         self.lessons.quarantined = other.lessons.quarantined
         self.last, self._seen, self._kernel = other.last, other._seen, other._kernel  # noqa: SLF001 - one of us
@@ -218,12 +218,31 @@ class Cycle:
         """`reached`: whether somebody out there has just answered; None: to be found out, if it matters."""
         refuse_unconfirmed(await self._stance(), self.digest, self.last)
         async with self._at_kernel():
-            prospect = await self._prospect(fleet, host, restored, answered=reached is True)
-            self.admit(prospect)
-            parts = (self.backend, self.kernels, self.clock, self.holder, self.probe, self.lessons)
-            outcome = await self._settled(await Committing(*parts).run(prospect, reached=reached))
-            self._ruled = self._ruling
-            return outcome
+            return await self._written(fleet, host, restored, reached=reached)
+
+    async def _enforced_anew(self, host: "Host | None" = None) -> Unchanged | Committed:
+        """For whom was believed last: by now, for a poll may have ended while this waited for the kernel."""
+        refuse_unconfirmed(await self._stance(), self.digest, self.last)
+        async with self._at_kernel():
+            world = self._known()
+            return await self._written(world.fleet, host or world.host, world.restored, reached=False)
+
+    async def _written(
+        self, fleet: "Fleet", host: "Host", restored: Restored | None, *, reached: bool | None
+    ) -> Unchanged | Committed:
+        prospect = await self._prospect(fleet, host, restored, answered=reached is True)
+        self.admit(prospect)
+        parts = (self.backend, self.kernels, self.clock, self.holder, self.probe, self.lessons, self._anew)
+        outcome = await self._settled(await Committing(*parts).run(prospect, reached=reached))
+        self._ruled = self._ruling
+        return outcome
+
+    async def _anew(self, world: World, observation: "Observation") -> World:
+        """The World over what is there now: who was faster may be the operator. Raises CommitConflict."""
+        stance = await self._stance()
+        if stance.panic != (world.panic is not None):
+            raise CommitConflict("a panic began or ended meanwhile; what follows from it is looked at again")
+        return self._for_a_while(world, observation, stance)
 
     def admit(self, prospect: Prospect) -> None:
         """Look that what is to be enforced locks nobody out. Raises Refusal."""
@@ -242,18 +261,15 @@ class Cycle:
                 world = self._for_a_while(world, found, stance)
                 prospect = Prospect(world, found, diff(found.ruleset, world.enforced))
                 self.backend = holder
-                return await self._settled(await Committing(holder, self.kernels, self.clock).run(prospect))
-        return await self._enforced(world.fleet, world.host, world.restored)
+                committing = Committing(holder, self.kernels, self.clock, anew=self._anew)
+                return await self._settled(await committing.run(prospect))
+        return await self._enforced_anew()
 
     def _looked(
         self, holder: "Backend", world: World, seen: "Observation | None"
     ) -> "tuple[Stance, Observation]":
         """What the operator wants for a while, and what is there: one thread for both is sooner done."""
         return self.stance() if self.stance else Stance(), look(holder, world.enforced, seen)
-
-    async def _expired(self) -> Unchanged | Committed:
-        world = self._known()
-        return await self._enforced(world.fleet, world.host, world.restored)
 
     async def _relocated(self) -> Unchanged | Committed:
         world, seen = self._known(), self._seen
@@ -263,7 +279,7 @@ class Cycle:
         same = replace(host, learned=world.host.learned) == world.host and host.lost == world.host.lost
         if same and seen:
             return Unchanged(world, seen)
-        return await self._enforced(world.fleet, host, world.restored)
+        return await self._enforced_anew(host)
 
     async def _stance(self) -> Stance:
         """What the operator has said to hold for a while. Raises StoreFailed."""
@@ -283,6 +299,8 @@ class Cycle:
     @asynccontextmanager
     async def _at_kernel(self) -> "AsyncIterator[None]":
         async with self._kernel:
+            if self._replaced:
+                raise CommitConflict("a new configuration is enforced in the place of this one")
             self._since = self.clock.monotonic() if self.clock else 0.0
             yield
 
@@ -335,9 +353,11 @@ class Cycle:
             mine,
             (
                 *warnings(self.policy, found.scene),
-                *_unguarded(mine, host),
-                *_holding(evidence),
-                *self._unheard(restored),
+                *unguarded(mine, host),
+                *held_back(evidence),
+                *unheard(
+                    self.policy, restored, known=self.keeping is None or self.keeping.silence is not None
+                ),
                 *cautions,
             ),
             restored=restored,
@@ -350,13 +370,6 @@ class Cycle:
         )
         world = self._for_a_while(world, observation, stance)
         return Prospect(world, observation, diff(observation.ruleset, world.enforced))
-
-    def _unheard(self, restored: Restored | None) -> tuple[str, ...]:
-        """That nobody knows for how long nobody has answered, where it matters."""
-        known = self.keeping is None or self.keeping.silence is not None
-        if restored is None or known or self.policy.peers.max_stale is None:
-            return ()
-        return ("peers.max_stale: when somebody answered last is not known, so it is counted from now",)
 
     def _enforced_before(self, observation: "Observation") -> Enforced:
         """What was enforced last: by us, by whom we take over from, or else what the kernel holds."""
@@ -383,19 +396,3 @@ def _rebuilt(outcome: Unchanged | Committed) -> bool:
 def _says_enough(policy: "Policy", fleet: "Fleet") -> bool:
     """Whether VPCs were gathered, if the Policy asks for any; a file never tells any."""
     return bool(fleet.vpcs) or not fleet.source.startswith("http") or not needs_networks(policy)
-
-
-def _holding(evidence: "Evidence") -> tuple[str, ...]:
-    """Entries that could not be read, and whether removals wait for them."""
-    if not evidence.fleet.skipped:
-        return ()
-    held_back = "the answer is not whole" if evidence.whole else "nobody is removed for now"
-    return (f"{held_back}{unread(evidence.fleet)}",)
-
-
-def _unguarded(policy: "Policy", host: "Host") -> "tuple[str, ...]":
-    return tuple(
-        f"{kind}: this Droplet has no {kind} interface, so there is nothing to manage"
-        for kind in InterfaceKind
-        if policy.on(kind).managed and managed_interface(policy, host, kind) is None
-    )
