@@ -130,7 +130,7 @@ class Daemon:
         one_heap()
         loop.set_default_executor(Workers())
         loop.add_signal_handler(signal.SIGHUP, self._on_reload)
-        loop.add_signal_handler(signal.SIGUSR1, self._wake.set)
+        loop.add_signal_handler(signal.SIGUSR1, self._on_nudge)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop)
         self._herald.metered(self._parts.meter)
@@ -154,6 +154,11 @@ class Daemon:
 
     def _on_reload(self) -> None:
         self._reload = True
+        self._wake.set()
+
+    def _on_nudge(self) -> None:
+        """Look at the kernel too: what the operator says to hold for a while waits for no API."""
+        self._repairs.look()
         self._wake.set()
 
     def _on_stop(self) -> None:

@@ -93,6 +93,7 @@ class Repairs:
         self._audit_at = self._clock.monotonic() + self._quiet()
         while True:
             await self._due()
+            self._audit_at = self._clock.monotonic() + self._audit
             self._calm()
             if self._cycle().last is None:
                 self._moved = False
@@ -101,7 +102,8 @@ class Repairs:
                 await self._relocate()
             else:
                 await self._repair()
-            self._audit_at = self._clock.monotonic() + self._quiet()
+            if self._audit_at:  # else somebody wants a look since this one began
+                self._audit_at = self._clock.monotonic() + self._quiet()
 
     def _quiet(self) -> float:
         """Seconds until the next look in any case: what a lease leaves behind is cleaned up when it ends."""

@@ -93,7 +93,7 @@ def _daemon(settings: "Settings", build: Any, environ: dict[str, str]) -> "Daemo
         store=files,
         clock=clock,
         conditions=Conditions(clock.monotonic),
-        about={"version": __version__, "pid": os.getpid(), "config": str(settings.path)},
+        about={"version": __version__, "pid": os.getpid(), "config": str(settings.path.absolute())},
     )
     herald.cautions(settings.warnings)
     wiring.tell_of_ipv6()

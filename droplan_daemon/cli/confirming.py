@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from droplan_daemon.checkpoint import StateFiles
-from droplan_daemon.checkpoint.atomic import read_whole, write_atomic
+from droplan_daemon.checkpoint.atomic import LONGEST as LONGEST_FILE
+from droplan_daemon.checkpoint.atomic import write_atomic
 from droplan_daemon.committing import put
-from droplan_daemon.errors import DroplanError, HostUnknown, Refusal, StoreFailed
+from droplan_daemon.errors import ConfigInvalid, DroplanError, HostUnknown, Refusal, StoreFailed
 from droplan_daemon.outcomes import Failed, Refused
 from droplan_daemon.plaintext import escape
 from droplan_daemon.policy.lease import LONGEST, TRIAL
@@ -52,6 +53,7 @@ json: ok, config, replaced (where the file of before is), note
 """
 
 BEFORE = ".before-try"
+_AT_LEAST = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +100,18 @@ def keep(files: "StateFiles", service: Path | None = None) -> Kept:
     running = _daemon_config(files)
     now = holding.standing()
     if TRIAL not in now.running or now.composed.trial is None:
-        ended = holding.clock_time(stance.tried_until)
-        raise Refusal(
-            f"it ended at {ended}; the old rules hold, so try again: droplan try", reason="too_late"
-        )
-    data = _tried(stance)
-    holding.extend(now.backend, TRIAL, LONGEST)
-    target = Path(running) if running else service or DEFAULT_PATH
-    replaced = "" if _same(target, Path(stance.path)) else _install(data, target)
-    files.take_stance(stance.keeping())
+        raise _too_late(stance)
+    data, target = _tried(stance), Path(running) if running else service or DEFAULT_PATH
+    _look_at(target, stance)
+    end = wiring.CLOCK.monotonic() + now.running[TRIAL]
+    if not holding.extend(now.backend, TRIAL, LONGEST):
+        raise _too_late(stance)
+    try:
+        replaced = "" if _same(target, Path(stance.path)) else _install(data, target)
+        files.take_stance(stance.keeping())
+    except BaseException:
+        holding.extend(now.backend, TRIAL, max(_AT_LEAST, end - wiring.CLOCK.monotonic()))
+        raise
     if running:
         return Kept(str(target), replaced, _reloaded(files))
     put(now.backend, now.composed.trial)
@@ -122,21 +127,44 @@ def _daemon_config(files: "StateFiles") -> str:
         return ""
 
 
+def _too_late(stance: "Stance") -> Refusal:
+    ended = holding.clock_time(stance.tried_until)
+    return Refusal(f"it ended at {ended}; the old rules hold, so try again: droplan try", reason="too_late")
+
+
+def _look_at(target: Path, stance: "Stance") -> None:
+    """Look that no other file than a configuration is replaced: the service names it. Raises Refusal."""
+    if target == DEFAULT_PATH or _same(target, Path(stance.path)):
+        return
+    try:
+        load(target, need_token=False)
+    except ConfigInvalid as error:
+        message = f"{target} is to be replaced, and is no configuration in order ({error}): droplan check"
+        raise Refusal(message, reason="no_configuration") from error
+
+
 def _tried(stance: "Stance") -> bytes:
     """The bytes that were tried. Raises Refusal when the file has others by now."""
     path = Path(stance.path)
-    try:
-        data = read_whole(path)
-    except StoreFailed as error:
-        if error.reason != "missing":
-            raise
-        data = b""  # the default file may be absent
+    data = _content(path)
     if sha256(data).hexdigest() != stance.tried:
         message = (
             f"{path} was changed since it was tried, so it is not kept; try it as it is now: droplan try"
         )
         raise Refusal(message, reason="changed")
     return data
+
+
+def _content(path: Path) -> bytes:
+    """What a configuration has in it, by a link too and whoever it belongs to; nothing if it is absent."""
+    try:
+        with path.open("rb") as file:
+            return file.read(LONGEST_FILE + 1)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        reason = (error.strerror or "unknown error").lower()
+        raise StoreFailed(f"{path} could not be read: {reason}", errno=error.errno) from error
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -147,14 +175,20 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _install(data: bytes, target: Path) -> str:
-    """Put it in place, with the old file's owner and rights; where the old one is now. Raises StoreFailed."""
+    """Put it in place, with the old file's owner and rights; where the old one is now. Raises StoreFailed.
+
+    What is in place already (somebody was interrupted) takes the place of no file of before.
+    """
     mode, replaced = 0o644, ""
+    before = _content(target)
+    if before == data and target.exists():
+        return ""
     owner: tuple[int, int] | None = None
     with suppress(FileNotFoundError):
         status = target.stat()
         mode, owner = stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid)
         replaced = str(target.with_name(target.name + BEFORE))
-        write_atomic(Path(replaced), read_whole(target), mode, dress=_dress(owner))
+        write_atomic(Path(replaced), before, mode, dress=_dress(owner))
     write_atomic(target.resolve(), data, mode, dress=_dress(owner))
     return replaced
 

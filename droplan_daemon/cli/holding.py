@@ -89,14 +89,15 @@ def hold(backend: "Backend", made: "Callable[[Ruleset | None], Ruleset]", lease:
     raise CommitConflict("others keep changing the kernel's rules, so nothing is changed; try again")
 
 
-def extend(backend: "Backend", lease: str, seconds: float) -> None:
-    """Have a lease that runs go on for so many seconds from now. Raises as `hold` does."""
+def extend(backend: "Backend", lease: str, seconds: float) -> bool:
+    """Have a lease that runs go on for so many seconds from now; False: none does. Raises as `hold` does."""
     for _ in range(_ATTEMPTS):
         seen = backend.observe()
+        if lease not in seen.leases:
+            return False
         with suppress(CommitConflict, CommitUnknown, CommitUnsent):
-            if lease in seen.leases:
-                backend.commit(Plan((Arm(lease, seconds),)), seen.generation)
-            return
+            backend.commit(Plan((Arm(lease, seconds),)), seen.generation)
+            return True
     raise CommitConflict("others keep changing the kernel's rules; try again")
 
 

@@ -11,24 +11,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from droplan_daemon.errors import HostUnknown, StoreFailed
+from droplan_daemon.checkpoint import StateFiles
+from droplan_daemon.errors import ConfigInvalid, HostUnknown, StoreFailed
 from droplan_daemon.gate import Gate
 from droplan_daemon.model.stance import Stance
 from droplan_daemon.outcomes import Failed, Refused
-from droplan_daemon.settings import load
+from droplan_daemon.settings import environment, folders, load
 from droplan_daemon.workers import Workers
 
-from . import here, output, wiring
+from . import here, output, reloading, wiring
 from .kernels import Kernels
 from .nudge import nudge
 
 if TYPE_CHECKING:
     import argparse
 
-    from droplan_daemon.checkpoint import StateFiles
     from droplan_daemon.daemon import Parts
     from droplan_daemon.outcomes import Outcome
-    from droplan_daemon.report import Good
     from droplan_daemon.settings import Settings
 
 PANIC = """\
@@ -55,34 +54,64 @@ def add_arguments(parser: "argparse.ArgumentParser") -> None:
 
 def run(args: "argparse.Namespace") -> int:
     """Begin or end it. Raises DroplanError."""
-    settings = _settings(args)
+    try:
+        settings = _settings(args)
+    except ConfigInvalid as error:
+        return _left_to_the_daemon(args, error)
     files, kernels = wiring.store(settings), Kernels()
     kernel = wiring.permitted_backend(settings.policy.firewall, kernels)
     before = _stance(files)
-    files.take_stance(before.calm() if args.end else before.panicking(wiring.CLOCK.now()))
+    _say(files, args)
     checkpoint, _ = wiring.kept(files)
     parts = wiring.parts(settings, kernel, checkpoint.fleet if checkpoint else None, kernels)
     parts.cycle.gate = Gate(args.yes_lock_me_out, here.caller())
     outcome = asyncio.run(_enforced(parts, files))
-    if isinstance(outcome, Refused):
-        if not args.end:
-            files.take_stance(before)
+    if isinstance(outcome, Refused) and not args.end:
+        files.take_stance(before)
         raise outcome.error
     told = nudge(files)
-    if isinstance(outcome, Failed) and not told:
+    if isinstance(outcome, Failed | Refused) and not told:
         raise outcome.error
     return _tell(args, _note(outcome))
 
 
+def _say(files: "StateFiles", args: "argparse.Namespace") -> None:
+    before = _stance(files)
+    files.take_stance(before.calm() if args.end else before.panicking(wiring.CLOCK.now()))
+
+
+def _left_to_the_daemon(args: "argparse.Namespace", error: ConfigInvalid) -> int:
+    """With a file that has mistakes: a daemon that runs has one without. Raises the error where none does."""
+    found = folders(environment())
+    files = StateFiles(found.state, found.runtime)
+    try:
+        reloading.daemon(files)
+    except StoreFailed:
+        raise error from None
+    _say(files, args)
+    nudge(files)
+    return _tell(
+        args, f"{error}, so the daemon does it, by the configuration that it enforces: droplan status"
+    )
+
+
 def _settings(args: "argparse.Namespace") -> "Settings":
     """The configuration of the daemon that runs, or the one that is named. Raises ConfigInvalid."""
-    settings = wiring.settings_of(args)
+    settings = _read(args.config)
     if args.config is None:
         with suppress(StoreFailed):
             named = wiring.store(settings).read_status().get("config")
             if isinstance(named, str) and Path(named) != settings.path:
-                return load(Path(named))
+                return _read(Path(named))
     return settings
+
+
+def _read(path: Path | None) -> "Settings":
+    """With the token if there is one: who was kept is known without asking anybody."""
+    try:
+        return load(path)
+    except ConfigInvalid:
+        return load(path, need_token=False)
 
 
 def _stance(files: "StateFiles") -> Stance:
@@ -108,8 +137,8 @@ async def _enforced(parts: "Parts", files: "StateFiles") -> "Outcome":
         await parts.close()
 
 
-def _note(outcome: "Good | Failed") -> str:
-    if isinstance(outcome, Failed):
+def _note(outcome: "Outcome") -> str:
+    if isinstance(outcome, Failed | Refused):
         return f"the daemon does it as soon as it can: {outcome.error}"
     if outcome.unsaved:
         return f"{outcome.unsaved[0].error}: the next boot restores the rules of before until the daemon runs"

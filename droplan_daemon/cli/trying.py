@@ -183,22 +183,28 @@ def _document(prospect: "Prospect", until: float | None, seconds: float) -> dict
 def _awaited(files: "StateFiles", until: float) -> int:
     """Until somebody confirms it, ends it, or the time is over."""
     try:
-        while (left := until - wiring.CLOCK.now()) > 0:
-            print(f"\r{left:3.0f} s left; Enter keeps it, Ctrl-C ends it ", end="", flush=True)
-            if select.select([sys.stdin], [], [], _LOOK)[0]:
-                if not sys.stdin.readline():
-                    return 1  # the terminal is gone; the kernel ends it
-                print(told(keep(files)))
-                return 0
-            if not files.stance().tried:
-                break
+        answer = _answer(files, until)
     except KeyboardInterrupt:
         holding.release(TRIAL)
         print("\nended: the rules of before hold")
         return 1
+    if answer:
+        print(told(keep(files)))  # who interrupts this takes nothing back any more
+        return 0
+    if answer is not None:
+        return 1  # the terminal is gone; the kernel ends it
     if not files.stance().tried:
         print("\nkept: somebody confirmed it")
         return 0
     holding.release(TRIAL, running=False)
     print("\nover: nobody confirmed it, and the rules of before hold")
     return 1
+
+
+def _answer(files: "StateFiles", until: float) -> str | None:
+    """What is typed in time, empty at the end of it; None: nobody says anything any more."""
+    while (left := until - wiring.CLOCK.now()) > 0 and files.stance().tried:
+        print(f"\r{left:3.0f} s left; Enter keeps it, Ctrl-C ends it ", end="", flush=True)
+        if select.select([sys.stdin], [], [], _LOOK)[0]:
+            return sys.stdin.readline()
+    return None

@@ -23,6 +23,7 @@ from droplan_daemon.errors import ConfigInvalid, NotPermitted, Problem, SourceUn
 from droplan_daemon.herald import Herald
 from droplan_daemon.logs.conditions import Conditions
 from droplan_daemon.model.fleet import Skipped
+from droplan_daemon.model.plan import DeleteTable, Plan
 from droplan_daemon.model.policy import Policy
 from droplan_daemon.model.stance import Stance
 from droplan_daemon.notify import ServiceManager
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from droplan_daemon.effects import Observation, Source
     from droplan_daemon.model.fleet import Fleet
-    from droplan_daemon.model.plan import Plan
 
     Step = tuple[Callable[[], bool], Callable[[], object]]
 
@@ -420,6 +420,21 @@ def test_a_nudge_is_a_look_at_once(bench: Bench) -> None:
     parts = replace(bench.parts(source), interval=3600.0)
     bench.run(parts, (bench.diary.has("READY"), _send(signal.SIGUSR1)), (lambda: source.asked > 1, STOP))
     assert ["READY"] == bench.diary.of("READY")
+
+
+def test_a_nudge_waits_for_no_answer(bench: Bench) -> None:
+    """While the API says nothing, the kernel is looked at all the same: a panic cannot wait."""
+    source = Hanging()
+
+    def nudged() -> None:
+        bench.kernel.commit(Plan((DeleteTable(),)), bench.kernel.generation())
+        _send(signal.SIGUSR1)()
+
+    bench.run(
+        bench.parts(source),
+        (lambda: source.asked > 1, nudged),
+        (lambda: bench.kernel.observe().ruleset is not None, STOP),
+    )
 
 
 def test_sigint_is_sigterm(bench: Bench) -> None:
