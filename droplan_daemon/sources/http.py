@@ -147,7 +147,7 @@ class Endpoint:
         if status == httpx.codes.TOO_MANY_REQUESTS:
             wait = asked_wait(answer.headers, self._now())
             raise RateLimited(
-                f"{self._name} says that the token's rate limit is used up: next try in {wait:.0f} s.",
+                f"{self._name} says that the token's rate limit is used up: ask again in {wait:.0f} s.",
                 wait=wait,
                 page=page,
             )
@@ -158,8 +158,9 @@ class Endpoint:
                 reason=reason,
                 page=page,
             )
+        why = "the trouble is on its side" if answer.is_server_error else "check its URL"
         raise SourceUnavailable(
-            f"{self._name} answered {status}.", reason="http_status", status=status, page=page
+            f"{self._name} answered {status}: {why}.", reason="http_status", status=status, page=page
         )
 
     async def _body(self, answer: httpx.Response, page: int | None) -> bytes:
@@ -176,8 +177,9 @@ class Endpoint:
             raise self._bad("is not encoded as it says", page) from error
 
     def _bad(self, what: str, page: int | None) -> SourceDoubtful:
+        who = self._name.replace("The ", "the ", 1)
         return SourceDoubtful(
-            f"The answer of {self._name} {what}; nothing of it was used.", reason="bad_body", page=page
+            f"The answer of {who} {what}; nothing of it was used.", reason="bad_body", page=page
         )
 
 

@@ -107,8 +107,11 @@ CASES = {
         lambda m: m.namespace.run("ip", "link", "delete", "eth1"), 1, "No interface has the MAC 04:01:"
     ),
     "no capability": Case(lambda m: None, 77, "run it as root or with CAP_NET_ADMIN", NOT_ADMIN),
-    "500": Case(_fault(Status(500)), 1, "The API at 127.0.0.1 answered 500."),
-    "html": Case(_fault(html()), 1, "is not JSON; nothing of it was used."),
+    "500": Case(_fault(Status(500)), 1, "The API at 127.0.0.1 answered 500: the trouble is on its side."),
+    "404": Case(_fault(Status(404)), 1, "The API at 127.0.0.1 answered 404: check its URL."),
+    "html": Case(
+        _fault(html()), 1, "The answer of the API at 127.0.0.1 is not JSON; nothing of it was used."
+    ),
     "empty body": Case(_fault(empty()), 1, "is not JSON; nothing of it was used."),
     "hangs up": Case(_fault(Deliver(Verbatim(b""))), 1, "hung up or does not speak HTTP."),
     "half a page": Case(_fault(garbage()), 1, "is not proper JSON"),

@@ -173,7 +173,10 @@ def test_status_of_a_daemon_in_trouble(machine: "Machine") -> None:
     running.logs("api.fetch.failed")
     done = machine.droplan("status")
     rows = dict(line.split(":", 1) for line in done.stdout.splitlines())
-    assert (1, "The API at 127.0.0.1 answered 502.") == (done.returncode, rows["trouble"].strip())
+    assert (1, "The API at 127.0.0.1 answered 502: the trouble is on its side.") == (
+        done.returncode,
+        rows["trouble"].strip(),
+    )
     assert "3 of 5 Droplets" in rows["peers"]
 
 

@@ -115,7 +115,9 @@ def test_what_was_known_says_too_little(machine: "Machine") -> None:
     machine.write("")
     done = _reload(machine, "--timeout", "8")
     assert 1 == done.returncode
-    expected = "is in order, but not enforced yet: The API at 127.0.0.1 answered 503."
+    expected = (
+        "is in order, but not enforced yet: The API at 127.0.0.1 answered 503: the trouble is on its side."
+    )
     assert expected in done.stderr
     assert before == machine.observe().ruleset
     machine.cloud.faults.clear()
