@@ -28,6 +28,7 @@ from droplan_daemon.model.policy import Policy
 from droplan_daemon.model.stance import Stance
 from droplan_daemon.notify import ServiceManager
 from droplan_daemon.reconcile import Cycle
+from droplan_daemon.repairs import SOON
 from tests.unit.cycles import Answers, Known, droplet, fleet
 
 if TYPE_CHECKING:
@@ -432,6 +433,7 @@ def test_a_nudge_waits_for_no_answer(bench: Bench) -> None:
 
     bench.run(
         bench.parts(source),
+        (_after(2 * SOON), _nothing),  # and nobody else is about to look
         (lambda: source.asked > 1, nudged),
         (lambda: bench.kernel.observe().ruleset is not None, STOP),
     )
