@@ -33,12 +33,14 @@ class Evidence:
     """A Fleet that may be acted on, our own Droplet in it, and what it sees.
 
     `whole`: every entry could be read, or is known from before; otherwise nobody may be removed.
+    `carried` are the Droplets (by id) that are known from before only: of them nothing may be taken away.
     """
 
     fleet: "Fleet"
     own: "Droplet"
     scene: "Scene"
     whole: bool = True
+    carried: frozenset[int] = frozenset()
 
 
 def examine(policy: "Policy", fleet: "Fleet", host: "Host", previous: "Fleet | None") -> Evidence:
@@ -61,7 +63,8 @@ def examine(policy: "Policy", fleet: "Fleet", host: "Host", previous: "Fleet | N
     for lost in host.lost:
         if mine.on(lost.kind).managed:
             raise HostUnknown(lost.message, reason=lost.reason)
-    return Evidence(carried, own, view, whole=not unknown)
+    taken = {droplet.id for droplet in carried.droplets} - {droplet.id for droplet in fleet.droplets}
+    return Evidence(carried, own, view, whole=not unknown, carried=frozenset(taken))
 
 
 def unread(fleet: "Fleet") -> str:

@@ -93,7 +93,7 @@ def believe(
         pass
     elif not answered:
         found = _remembering(plain, before, enforced)
-    elif (weighed := _weighed(plain, evidence.whole, before, enforced, accepted)).doubts:
+    elif (weighed := _weighed(plain, evidence, before, enforced, accepted)).doubts:
         found = _holding(policy, plain, before, enforced, weighed)
     _tag_is_known(policy, found, enforced, accepted)
     _not_too_many(policy, found)
@@ -155,12 +155,12 @@ def _remembering(plain: Believed, before: "Ruleset", enforced: Enforced) -> Beli
 
 
 def _weighed(
-    plain: Believed, whole: bool, before: "Ruleset", enforced: Enforced, accepted: frozenset[str]
+    plain: Believed, evidence: "Evidence", before: "Ruleset", enforced: Enforced, accepted: frozenset[str]
 ) -> Weighed:
-    known = enforced.absences
-    sets = (*_hosts(plain.ruleset, before), *_ranges(plain, before, enforced))
+    known, unsaid = enforced.absences, _addresses(evidence)
+    sets = (*_hosts(plain.ruleset, before, unsaid), *_ranges(plain, before, enforced))
     groups = (*_self(plain, enforced), *_fleet(plain, enforced), *sets)
-    return weigh(groups, known, whole=whole, accepted=bool(known) and known.digest in accepted)
+    return weigh(groups, known, whole=evidence.whole, accepted=bool(known) and known.digest in accepted)
 
 
 def _self(plain: Believed, enforced: Enforced) -> "Iterator[Group]":
@@ -186,11 +186,19 @@ def _fleet(plain: Believed, enforced: Enforced) -> "Iterator[Group]":
     yield Group(FLEET, missing, others, left=bool(plain.scene.everyone - ours))
 
 
-def _hosts(desired: "Ruleset", before: "Ruleset") -> "Iterator[Group]":
+def _addresses(evidence: "Evidence") -> frozenset[bytes]:
+    """The addresses of those of whom the answer says nothing that can be read."""
+    carried = (droplet for droplet in evidence.fleet.droplets if droplet.id in evidence.carried)
+    return frozenset(address for one in carried for address in (*one.private, *one.public))
+
+
+def _hosts(desired: "Ruleset", before: "Ruleset", unsaid: frozenset[bytes]) -> "Iterator[Group]":
+    # Who is held stays in the Fleet as he was, and may have come into another set since.
     for name, old in before.sets.items():
         new = desired.sets.get(name)
         if old.kind is SetKind.HOSTS and new and (new.family, new.kind) == (old.family, old.kind):
-            yield Group(name, old.elements - new.elements, len(old.elements), left=bool(new.elements))
+            gone = old.elements - new.elements
+            yield Group(name, gone - unsaid, len(old.elements), bool(new.elements), gone & unsaid)
 
 
 def _ranges(plain: Believed, before: "Ruleset", enforced: Enforced) -> "Iterator[Group]":

@@ -5,11 +5,12 @@ Laws:
    FEW elements are missing, or nothing is left of it. Then all that is missing is held.
 2. What is held is let go by AGREEING complete answers in a row that lack it, or by the operator.
    One answer that has it begins anew.
-3. While Droplets are missing in such numbers, or while this Droplet is another than it was, what is
+3. What the answer says nothing about (`unsaid`) is held, and that counts for nothing.
+4. While Droplets are missing in such numbers, or while this Droplet is another than it was, what is
    missing from any group is held; while the answer is not whole, that too, but it counts for nothing.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from droplan_daemon.model.doubt import AGREEING, FLEET, SELF, Absences, Cause, Doubt
@@ -26,12 +27,16 @@ SHARE = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What was enforced and is `missing` now, of `size` elements; `left`: anything is there still."""
+    """What was enforced and is `missing` now, of `size` elements; `left`: anything is there still.
+
+    `unsaid` was enforced too, and nobody can tell whether it is there.
+    """
 
     name: str
     missing: frozenset[bytes]
     size: int
     left: bool = True
+    unsaid: frozenset[bytes] = frozenset()
 
     @property
     def suspicious(self) -> bool:
@@ -74,7 +79,8 @@ def weigh(
         counted[group.name] = counts
         sweeping = sweeping or group.name in {FLEET, SELF}
         cause = Cause.IDENTITY if group.name == SELF else cause
-        doubts.append(Doubt(cause, group.name, len(counts), group.size, max(counts.values())))
+        said = Cause.UNREADABLE if counts.keys() <= group.unsaid else cause
+        doubts.append(Doubt(said, group.name, len(counts), group.size, max(counts.values())))
     return Weighed(Absences(counted), tuple(doubts))
 
 
@@ -95,14 +101,18 @@ def remembered(known: Absences, sizes: "Mapping[str, int]") -> Weighed:
 
 def _without(group: Group, accepted: frozenset[bytes]) -> Group:
     gone = group.missing & accepted
-    return Group(group.name, group.missing - gone, group.size - len(gone), group.left)
+    return replace(
+        group, missing=group.missing - gone, size=group.size - len(gone), unsaid=group.unsaid - accepted
+    )
 
 
 def _counts(
     group: Group, before: "Mapping[bytes, int]", *, doubtful: bool, whole: bool
 ) -> "Mapping[bytes, int]":
     """What is held of a group, with the answers that lack it up to now."""
+    unsaid = {element: before.get(element, 0) for element in group.unsaid}
     if not whole:
-        return {element: before.get(element, 0) for element in group.missing}
+        return {**unsaid, **{element: before.get(element, 0) for element in group.missing}}
     lacking = ((element, before.get(element, 0)) for element in group.missing)
-    return {element: times + 1 for element, times in lacking if (times or doubtful) and times + 1 < AGREEING}
+    believed = (times for times in lacking if times[1] or doubtful)
+    return {**unsaid, **{element: times + 1 for element, times in believed if times + 1 < AGREEING}}

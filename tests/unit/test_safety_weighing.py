@@ -113,6 +113,15 @@ def test_what_is_accepted_goes_at_once_and_nothing_else(whole: bool) -> None:
     assert _some(7, 12) == weigh([Group("s", _some(19), 20)], known, accepted=True).held("s")
 
 
+def test_what_an_answer_says_nothing_about_is_held_and_counts_for_nothing() -> None:
+    """However often that is, until an answer says that it is gone, or the operator does."""
+    group = Group("s", frozenset(), 10, unsaid=frozenset({b"a"}))
+    first = weigh([group], Absences({"s": {b"a": 2}}))
+    assert ({"s": {b"a": 2}}, Cause.UNREADABLE) == (first.absences.groups, first.doubts[0].cause)
+    assert first.absences == weigh([group], first.absences).absences
+    assert not weigh([group], first.absences, accepted=True).absences
+
+
 def test_what_is_remembered_is_told_of_and_not_counted() -> None:
     """While nobody answers it is as it was; a group that is gone is as large as what is held of it."""
     known = Absences({"s": dict.fromkeys(_some(3), 2), "gone": dict.fromkeys(_some(2), 1)})
