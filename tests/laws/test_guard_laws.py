@@ -198,7 +198,7 @@ def _members(ruleset: Ruleset) -> "Iterator[tuple[str, int]]":
 @pytest.mark.parametrize("name", POLICIES)
 @given(start=starts, history=steps)
 @example(  # let in by an answer in doubt, which leaves the Fleet as it was; then an entry that cannot be read
-    start={2: ((), AWAY), **{number: ((), HOME) for number in range(3, 8)}},
+    start={2: ((), AWAY), **dict.fromkeys(range(3, 8), ((), HOME))},
     history=[
         Step(down=True),
         Step(become={2: ((), HOME)}, hide="vpcs"),
