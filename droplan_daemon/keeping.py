@@ -84,6 +84,10 @@ class Keeping:
         self._accepted = self.store.accepted()
         return self._accepted
 
+    def came_to_nothing(self) -> None:
+        """What was accepted was not acted on: it waits for the next answer."""
+        self._accepted = frozenset()
+
     def inherit(self, other: "Keeping") -> None:
         """Go on where another Keeping of this machine stopped."""
         self.kept, self._sound, self._writing = other.kept, other._sound, other._writing  # noqa: SLF001 - one of us

@@ -166,10 +166,10 @@ class Cycle:
     async def _ended(self, work: "Awaitable[Unchanged | Committed]", *, keep: bool = True) -> Outcome:
         try:
             outcome = await work
-        except Refusal as error:
-            return Refused(error)
-        except Retry as error:
-            return Failed(error)
+        except (Refusal, Retry) as error:
+            if self.keeping:
+                self.keeping.came_to_nothing()
+            return Refused(error) if isinstance(error, Refusal) else Failed(error)
         return await self._kept(outcome) if keep else outcome
 
     async def _kept(self, outcome: Unchanged | Committed) -> Outcome:

@@ -36,7 +36,7 @@ def read_stance(path: "Path") -> Stance:
 
 
 def write_stance(path: "Path", stance: Stance) -> None:
-    """Keep it, durably. Raises StoreFailed."""
+    """Keep it, durably. Raises StoreFailed, also for what could not be read again."""
     body = {
         "panic": stance.panic,
         "since": stance.since,
@@ -46,6 +46,11 @@ def write_stance(path: "Path", stance: Stance) -> None:
         "rules": stance.rules,
         "path": stance.path,
     }
+    try:
+        _read(body)
+    except ValueError:
+        message = "this cannot be kept: the path of the configuration has characters that cannot be shown"
+        raise StoreFailed(message, reason="shape") from None
     write_atomic(path, seal(_VERSION, body))
 
 

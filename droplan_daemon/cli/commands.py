@@ -193,7 +193,7 @@ async def _reviewed(
             cycle.admit(prospect)
         except Refusal as error:
             return prospect, error
-        return prospect, None
+        return prospect, None if prospect.world.panic is not None else await cycle.objection(cycle)
 
 
 async def _go_on(cycle: "Cycle", files: "StateFiles") -> None:

@@ -78,7 +78,8 @@ def run(args: "argparse.Namespace") -> int:
     settings = wiring.settings_of(args)
     files, kernels = wiring.store(settings), Kernels()
     kernel = wiring.permitted_backend(settings.policy.firewall, kernels)
-    if files.stance().panic:
+    stance = files.stance()
+    if stance.panic:
         raise Refusal("there is a panic; end it first: droplan panic --end", reason="panic")
     checkpoint, _ = wiring.kept(files)
     parts = wiring.parts(settings, kernel, checkpoint.fleet if checkpoint else None, kernels)
@@ -93,6 +94,9 @@ def run(args: "argparse.Namespace") -> int:
     if not args.json:
         _show(prospect, args)
     if not prospect.plan or settings.digest == _enforced(files):
+        if stance.bars(settings.digest):
+            files.take_stance(stance.keeping())  # it holds, so nothing about it waits for a word any more
+            nudge(files)
         return _nothing_new(prospect, args)
     until = _held(files, parts.cycle.backend, settings, prospect, args.seconds)
     nudge(files)

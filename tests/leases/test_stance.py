@@ -56,6 +56,15 @@ def test_more_than_a_stance_is_none(tmp_path: "Path") -> None:
         read_stance(path)
 
 
+def test_what_could_not_be_read_is_not_written(tmp_path: "Path") -> None:
+    """A path with a line break in it stops the one command, and not every cycle from now on."""
+    path = tmp_path / "stance.json"
+    write_stance(path, Stance(panic=True))
+    with pytest.raises(StoreFailed, match="path"):
+        write_stance(path, Stance(path="/root/new\n.toml"))
+    assert read_stance(path).panic
+
+
 @pytest.mark.parametrize(
     "body",
     [

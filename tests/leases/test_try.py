@@ -145,6 +145,23 @@ def test_the_same_again_is_nothing_to_try(machine: "Machine") -> None:
     assert 0 == machine.droplan("once").returncode
 
 
+def test_what_holds_already_waits_for_no_confirmation(machine: "Machine") -> None:
+    """Tried in vain, enforced by another file since: `plan` says that it is refused, `try` that it holds."""
+    assert 0 == machine.droplan("once").returncode
+    machine.write(OPEN)
+    _try(machine, "--for", "1s")
+    until(lambda: not machine.observe().leases)
+    tried = machine.config.read_text()
+    done = machine.droplan("plan")
+    assert (1, True) == (done.returncode, "was tried and not confirmed" in done.stdout + done.stderr)
+    machine.config.write_text(tried + "# the same in other words\n")
+    assert 0 == machine.droplan("once").returncode
+    machine.config.write_text(tried)
+    assert 1 == machine.droplan("once").returncode
+    assert 0 == _try(machine)["changes"]
+    assert 0 == machine.droplan("once").returncode
+
+
 def test_another_file_takes_the_configured_ones_place(machine: "Machine") -> None:
     """Confirmed, it is in place with the old one's rights, that one is beside it, and the daemon has it."""
     machine.config.chmod(0o640)

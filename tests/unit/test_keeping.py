@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from droplan_daemon.effects import Backend
     from droplan_daemon.model.checkpoint import Checkpoint
     from droplan_daemon.model.fleet import Fleet
+    from droplan_daemon.model.plan import Plan
     from droplan_daemon.model.ruleset import Ruleset
     from droplan_daemon.outcomes import Outcome
 
@@ -135,6 +136,33 @@ def test_a_full_disk_brings_nobody_back() -> None:
     outcome = asyncio.run(fresh.cycle.recall())
     assert isinstance(outcome, Unchanged)
     assert before == fresh.kernel.observe().ruleset
+
+
+class Dead(FakeBackend):
+    """A kernel that forgets what it is told, while it is `dead`."""
+
+    dead = False
+
+    def commit(self, plan: "Plan", at: int) -> None:
+        if not self.dead:
+            super().commit(plan, at)
+
+
+def test_what_was_accepted_waits_for_a_cycle_that_acts_on_it() -> None:
+    """The kernel takes nothing, then interfaces are looked at: the operator need not say it again."""
+    many = fleet(*map(droplet, range(1, 12)))
+    kernel = Dead()
+    bench = _bench(many, TWO, kernel=kernel)
+    bench.run()
+    bench.run()
+    shelf = _shelf(bench)
+    shelf.wanted = frozenset({shelf.doubted.digest})
+    kernel.dead = True
+    assert isinstance(bench.run(), Failed)
+    assert isinstance(asyncio.run(bench.cycle.relocate()), Unchanged)
+    kernel.dead = False
+    bench.run()
+    assert ({2}, frozenset()) == (bench.held, shelf.wanted)
 
 
 def test_after_a_commit_the_disk_is_looked_at() -> None:
