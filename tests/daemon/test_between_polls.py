@@ -1,11 +1,13 @@
 """The loop between two polls: tasks that die, clocks that jump, a kernel that takes its time."""
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from droplan_daemon.cli import holding
 from droplan_daemon.clock import SystemClock
 from droplan_daemon.daemon import CYCLE_LIMIT
 from droplan_daemon.diff import diff
@@ -13,6 +15,11 @@ from droplan_daemon.effects import Disturbance
 from droplan_daemon.errors import CommitUnknown, HostUnknown, KernelUnsupported
 from droplan_daemon.lapse import WRITTEN
 from droplan_daemon.model.host import Host
+from droplan_daemon.model.ruleset import Ruleset
+from droplan_daemon.model.stance import Stance
+from droplan_daemon.pacing import FREE
+from droplan_daemon.policy.lease import PAUSE, audited
+from droplan_daemon.repairs import SHARE
 from droplan_daemon.watching import RESTARTS
 from tests.daemon.test_daemon_loop import LONG, STOP, TWO, Bench, _after, _nothing, bench
 from tests.unit.cycles import HOST, Answers
@@ -440,3 +447,72 @@ def test_a_repair_without_end_shows_no_sign_of_life(bench: Bench) -> None:
         watchdog=0.1,
     )
     assert fed[0] == fed[1]
+
+
+def test_interfaces_that_could_not_be_followed_are_looked_at_again(bench: Bench) -> None:
+    """What failed once is tried again, though no interface changes any more and no poll is due."""
+    finder, told = Moving(), Told()
+    finder.lost = True
+    parts = _hourly(bench, links=told)
+    parts.cycle.follower = finder
+    bench.clock = Skewed()
+
+    def back() -> None:
+        finder.host, finder.lost = Host(1, "ens7", "eth0"), False
+
+    bench.run(
+        parts,
+        (bench.diary.has("READY"), lambda: told.next.append(Disturbance())),
+        (lambda: "host.unknown" in bench.events, back),
+        (lambda: "host.changed" in bench.events, STOP),
+    )
+    assert "host.unknown.over" in bench.events
+
+
+def test_what_ends_by_itself_is_nobody_who_fights(bench: Bench) -> None:
+    """Pause after pause runs out and is cleaned up: a change by somebody else is still the first."""
+    told = Told()
+
+    def pause() -> None:
+        holding.hold(bench.kernel, lambda base: audited(base) if base else Ruleset(), PAUSE, 0.05)
+        told.next.append(Disturbance("droplan", 42, "rule added"))
+
+    def tamper() -> None:
+        _tampered(bench)
+        told.next.append(Disturbance("nft", 42, "table deleted"))
+
+    parts = _hourly(bench, disturbances=told)
+    parts.cycle.stance = Stance
+    over = [(lambda n=n: bench.events.count("pause.ended") == n, pause) for n in range(1, FREE + 1)]
+    bench.run(
+        parts,
+        (bench.diary.has("READY"), pause),
+        *over,
+        (lambda: bench.events.count("pause.ended") == FREE + 1, tamper),
+        (lambda: "tamper.repaired" in bench.events, STOP),
+    )
+    assert "tamper.contested" not in bench.events
+
+
+def test_looks_that_find_nothing_leave_time_for_others(bench: Bench) -> None:
+    """Somebody touches our table all the time, and it stays as it should be: that is no busy loop."""
+    look, observe = 0.02, bench.kernel.observe
+
+    def slowly() -> "Observation":
+        time.sleep(look)
+        return observe()
+
+    class Restless(Told):
+        async def __call__(self) -> "AsyncIterator[Disturbance]":
+            while True:
+                bench.kernel._generation += bool(bench.diary.of("READY"))
+                yield Disturbance("nft", 42, "element added, element deleted")
+                await asyncio.sleep(0.005)
+
+    bench.kernel.observe = slowly  # type: ignore[method-assign]
+    bench.run(
+        _hourly(bench, disturbances=Restless()), (bench.diary.has("READY"), _nothing), (_after(2.0), STOP)
+    )
+    looks = [at for at, what in bench.diary.entries if what == "observe"]
+    assert len(looks) >= 4, "it looks"
+    assert len(looks) <= 4 + (looks[-1] - looks[0]) * SHARE / look
