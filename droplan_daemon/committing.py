@@ -6,7 +6,8 @@ Laws:
    looked at anew, a few times; a refusal that stays is told.
 3. An element that the kernel refuses keeps nobody else out, as long as few are refused: they are left out,
    said so, and tried again when something else is to be changed. Nobody who is in is left out so.
-4. Rules that cut us off from whom we reached before are taken back, and not tried again at once.
+4. Rules that cut us off from whom we reached before are taken back, and not tried again at once. Who is
+   not reached then either may be away by himself: they soon get another chance.
 
 What blocks (the kernel) runs in a thread, so that the loop above stays alive.
 """
@@ -50,14 +51,28 @@ PROBES, BETWEEN = 2, 1.0
 BARRED, BARRED_LONGEST = 600.0, 3600.0
 """Seconds for which rules that cut us off are not tried again: twice as long each time, up to an hour."""
 
+BARRED_UNSURE = 30.0
+"""The same where it was perhaps not they that cut us off."""
+
+
+_CUT_OFF = (
+    "with the new rules the {probe} can no longer be reached, so those of before are in force again: "
+    "see what the policy keeps from going out (outbound, lifelines), change it and reload"
+)
+_AWAY = (
+    "the {probe} could not be reached with the new rules, nor with those of before, which are in force "
+    "again: the new ones are tried again soon"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Barred:
-    """Rules that cut us off `times` in a row, not to be tried before `until` (monotonic seconds)."""
+    """Rules that cut us off `times` in a row, not to be tried before `until` (monotonic seconds), and why."""
 
     chains: "dict[str, Chain]"
     until: float
     times: int
+    message: str = _CUT_OFF
 
 
 @dataclass(slots=True)
@@ -72,7 +87,8 @@ class Lessons:
 class Committing:
     """Carries out Plans on one Backend; `holder` is the one that was read back last (None: none yet).
 
-    `anew` tells what the World comes to over what is there after somebody else was faster.
+    `anew` tells what the World comes to over what is there after somebody else was faster. `standing` is what
+    should have been there before (None: whatever was), and is what new rules are taken back to.
     """
 
     backend: "Backend"
@@ -82,6 +98,7 @@ class Committing:
     probe: "Probe | None" = None
     lessons: Lessons = field(default_factory=Lessons)
     anew: "Callable[[World, Observation], Awaitable[World]] | None" = None
+    standing: "Ruleset | None" = None
 
     async def run(self, prospect: Prospect, *, reached: bool | None = False) -> Unchanged | Committed:
         """Until the kernel holds it.
@@ -97,7 +114,7 @@ class Committing:
             reached = await self._reaches() if reached is None and before else reached
         outcome = await self._persisted(prospect)
         if watched and reached and not await self._reaches():
-            await self._taken_back(before, outcome.world)
+            raise await self._taken_back(self.standing or before, outcome.world)
         if isinstance(outcome, Committed):
             self.lessons.quarantined = outcome.world.quarantined
         if watched:
@@ -195,7 +212,7 @@ class Committing:
     def _refuse_barred(self, prospect: Prospect) -> None:
         barred = self.lessons.barred
         if barred and barred.chains == prospect.world.enforced.chains and self._moment() < barred.until:
-            raise self._cut_off()
+            raise self._cut_off(barred)
 
     async def _reaches(self) -> bool:
         """Whether the probe's other end can be reached: it is not before it failed more than once."""
@@ -206,22 +223,22 @@ class Committing:
                 await (self.clock.sleep if self.clock else asyncio.sleep)(BETWEEN)
         return False
 
-    async def _taken_back(self, before: "Ruleset | None", world: World) -> None:
-        """Have the kernel hold what it held before. Raises RolledBack, or why that could not be done."""
-        barred, chains = self.lessons.barred, world.enforced.chains
-        times = barred.times + 1 if barred and barred.chains == chains else 1
-        wait = min(BARRED_LONGEST, BARRED * 2.0 ** (times - 1))
-        self.lessons.barred = Barred(chains, self._moment() + wait, times)
+    async def _taken_back(self, before: "Ruleset | None", world: World) -> RolledBack:
+        """Have the kernel hold what it held before; what is to be told. Raises why that could not be done."""
+        last, chains = self.lessons.barred, world.enforced.chains
+        times = last.times + 1 if last and last.chains == chains else 1
+        self.lessons.barred = Barred(chains, self._until(BARRED, times), times)
         await asyncio.to_thread(put, self.backend, before)
-        raise self._cut_off()
+        if not await self._reaches():
+            self.lessons.barred = Barred(chains, self._until(BARRED_UNSURE, times), times, _AWAY)
+        return self._cut_off(self.lessons.barred)
 
-    def _cut_off(self) -> RolledBack:
+    def _until(self, wait: float, times: int) -> float:
+        return self._moment() + min(BARRED_LONGEST, wait * 2.0 ** min(times - 1, 64))
+
+    def _cut_off(self, barred: Barred) -> RolledBack:
         name = self.probe.name if self.probe else ""
-        return RolledBack(
-            f"with the new rules the {name} can no longer be reached, so those of before are in force again: "
-            "see what the policy keeps from going out (outbound, lifelines), change it and reload",
-            probe=name.lower(),
-        )
+        return RolledBack(barred.message.format(probe=name), probe=name.lower())
 
 
 def touches_rules(plan: "Plan") -> bool:

@@ -232,8 +232,10 @@ class Cycle:
     ) -> Unchanged | Committed:
         prospect = await self._prospect(fleet, host, restored, answered=reached is True)
         self.admit(prospect)
-        parts = (self.backend, self.kernels, self.clock, self.holder, self.probe, self.lessons, self._anew)
-        outcome = await self._settled(await Committing(*parts).run(prospect, reached=reached))
+        standing = self.last.enforced if self.last and self.holder is self.backend else None
+        parts = (self.backend, self.kernels, self.clock, self.holder, self.probe, self.lessons)
+        committing = Committing(*parts, anew=self._anew, standing=standing)
+        outcome = await self._settled(await committing.run(prospect, reached=reached))
         self._ruled = self._ruling
         return outcome
 

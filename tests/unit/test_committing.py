@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from droplan_daemon import commits, report
 from droplan_daemon.backends.fake import FakeBackend
-from droplan_daemon.committing import ATTEMPTS, BARRED, BARRED_LONGEST, MOST, Committing, Lessons
+from droplan_daemon.committing import (
+    ATTEMPTS,
+    BARRED,
+    BARRED_LONGEST,
+    BARRED_UNSURE,
+    MOST,
+    Committing,
+    Lessons,
+    flush,
+)
 from droplan_daemon.diff import diff
 from droplan_daemon.errors import (
     CommitConflict,
@@ -114,6 +123,20 @@ class Line:
     async def reaches(self) -> bool:
         self.asked += 1
         return self.answers[min(self.asked, len(self.answers)) - 1]
+
+
+@dataclass
+class Behind:
+    """A Probe whose other end is reached only while the kernel holds these rules."""
+
+    kernel: FakeBackend
+    name: str = "API"
+
+    def __post_init__(self) -> None:
+        self.open = self.kernel.observe().ruleset
+
+    async def reaches(self) -> bool:
+        return self.kernel.observe().ruleset == self.open
 
 
 def _unsent() -> CommitUnsent:
@@ -379,19 +402,20 @@ def _number(number: int) -> bytes:
 # Rules that cut us off.
 
 
-def _enforcing(*answers: "Fleet | Exception", line: Line) -> Bench:
+def _enforcing(*answers: "Fleet | Exception", line: Line | None = None) -> Bench:
     """A Cycle that enforces three Droplets, and then gets these answers and other rules."""
     bench = Bench([THREE, *answers])
     bench.cycle.clock = Ticking()
     bench.run()
-    bench.cycle.policy, bench.cycle.probe = OTHER_RULES, line
+    assert isinstance(bench.kernel, FakeBackend)
+    bench.cycle.policy, bench.cycle.probe = OTHER_RULES, line or Behind(bench.kernel)
     return bench
 
 
 @pytest.mark.fault("B4")
 def test_rules_that_cut_us_off_are_taken_back() -> None:
     """Refused as rolled back, the kernel as before, and the log names what cannot be reached."""
-    bench = _enforcing(THREE, line=Line([False]))
+    bench = _enforcing(THREE)
     before = bench.kernel.observe().ruleset
     outcome = bench.run()
     assert isinstance(outcome, Refused)
@@ -422,7 +446,7 @@ def test_the_first_rules_of_all_can_be_taken_back() -> None:
 @pytest.mark.fault("B4")
 def test_rules_that_cut_us_off_are_not_tried_at_once_again() -> None:
     """Nothing is written for ten minutes, then they get another chance, and then twice as long nothing."""
-    bench = _enforcing(THREE, line=Line([False]))
+    bench = _enforcing(THREE)
     clock = bench.cycle.clock
     assert isinstance(clock, Ticking)
     wait = BARRED
@@ -441,9 +465,35 @@ def test_rules_that_cut_us_off_are_not_tried_at_once_again() -> None:
 
 
 @pytest.mark.fault("B4")
+def test_an_api_that_is_away_by_itself_bars_nothing_for_long() -> None:
+    """It is not reached with the rules of before either: half a minute later the new get their chance."""
+    line = Line([False])
+    bench = _enforcing(THREE, line=line)
+    before, clock = bench.kernel.observe().ruleset, bench.cycle.clock
+    assert isinstance(clock, Ticking)
+    outcome = bench.run()
+    assert isinstance(outcome, Refused)
+    assert "nor with those of before" in str(outcome.error)
+    assert before == bench.kernel.observe().ruleset
+    line.answers = [True]
+    clock.time += BARRED_UNSURE
+    assert isinstance(bench.run(), Committed)
+
+
+@pytest.mark.fault("B4")
+def test_what_is_taken_back_is_what_should_have_been_there() -> None:
+    """Somebody removed our table before new rules cut us off: there is one again, the old one."""
+    bench = _enforcing(THREE)
+    before = bench.kernel.observe().ruleset
+    flush(bench.kernel)
+    assert isinstance(bench.run(), Refused)
+    assert before == bench.kernel.observe().ruleset
+
+
+@pytest.mark.fault("B4")
 def test_a_reload_is_another_chance() -> None:
     """Whoever reloads says that they want it tried now; so do other rules than those."""
-    bench = _enforcing(THREE, line=Line([False]))
+    bench = _enforcing(THREE)
     bench.run()
     fresh = Bench([THREE], OTHER_RULES, bench.kernel)
     fresh.cycle.inherit(bench.cycle)
@@ -479,7 +529,7 @@ def test_whom_we_did_not_reach_before_decides_nothing() -> None:
 @pytest.mark.fault("B4")
 @pytest.mark.parametrize(
     ("answers", "kind", "asked"),
-    [([True, False], Refused, 3), ([True, True], Committed, 2), ([False], Committed, 2)],
+    [([True, False, False, True], Refused, 4), ([True, True], Committed, 2), ([False], Committed, 2)],
     ids=["cut off", "reached", "not reached before either"],
 )
 def test_a_start_with_other_rules_asks_before_and_after(answers: list[bool], kind: type, asked: int) -> None:
