@@ -17,6 +17,7 @@ Laws:
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -165,11 +166,20 @@ class StateFiles:
         return doubts.decode(unseal(read_whole(self._doubts), doubts.VERSION))
 
     def keep_absences(self, absences: "Absences") -> None:
-        """Keep what is held; nothing is kept by removing the file. Raises StoreFailed."""
-        if absences:
-            write_atomic(self._doubts, seal(doubts.VERSION, doubts.encode(absences)))
-        else:
+        """Keep what is held; nothing is kept by removing the file. Raises StoreFailed.
+
+        What cannot be written does not leave the counts of before: they would count answers as agreeing
+        that others came between. Without any it is counted anew.
+        """
+        if not absences:
             remove(self._doubts)
+            return
+        try:
+            write_atomic(self._doubts, seal(doubts.VERSION, doubts.encode(absences)))
+        except StoreFailed:
+            with suppress(StoreFailed):
+                remove(self._doubts)
+            raise
 
     def heard(self) -> "Heard | None":
         """When somebody answered last; None when that is not known."""

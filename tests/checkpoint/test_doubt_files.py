@@ -1,5 +1,7 @@
 """Files about what is held, what was accepted, and when somebody answered last."""
 
+import resource
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,6 +42,22 @@ def test_nothing_held_is_no_file(files: StateFiles, tmp_path: "Path") -> None:
     assert HELD == files.absences()
     files.keep_absences(Absences())
     assert [] == list((tmp_path / "state").iterdir())
+
+
+@pytest.mark.fault("E1", "A19")
+def test_counts_of_before_are_not_believed_after_a_full_disk(files: StateFiles) -> None:
+    """What cannot be written leaves nothing, for a restart would take it for answers in a row."""
+    files.keep_absences(HELD)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(StoreFailed):
+            files.keep_absences(Absences({"fleet": {bytes(8): 1}}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert Absences() == files.absences()
 
 
 @pytest.mark.parametrize(
