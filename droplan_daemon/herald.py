@@ -157,11 +157,15 @@ class Herald:
             self._log.exception("cycle.crashed")
 
     def tampered(self, outcome: Committed, heard: "Disturbance | None", seconds: float | None) -> None:
-        """What somebody else (`heard`, where he was) had changed was put right, after so many seconds."""
+        """What somebody else (`heard`, where he was) had changed was put right, after so many seconds.
+
+        Of somebody who goes on, that he does is told, once a minute, and no single deed.
+        """
         heard = heard or self._lately()
         found = tampering.tampered(self.standing.tampering, heard, self._clock.now())
         self.standing = replace(self.standing, tampering=found)
-        self.say(*tampering.told(found, outcome, seconds))
+        if not found.contested:
+            self.say(*tampering.told(found, outcome, seconds))
         if self._meter and seconds is not None:
             self._meter.repaired(outcome)
 

@@ -59,7 +59,7 @@ def told(found: Tampering, outcome: "Committed", seconds: float | None) -> "Iter
     fields = {"by": found.by, "pid": found.pid or None, "change": found.change or None}
     yield "warning", "tamper.detected", {**fields, "message": f"{found} changed droplan's rules"}
     took = None if seconds is None else round(seconds * 1000, 1)
-    count, message = len(outcome.plan.changes), "they are again as they should be"
+    count, message = len(outcome.plan.changes), "droplan's rules are as they should be again"
     yield "info", "tamper.repaired", {"ms": took, "changes": count, "message": message}
 
 

@@ -141,7 +141,7 @@ def _tampering(found: dict[str, Any], now: float) -> str:
     who = f"{found['by']} (pid {found['pid']})" if found["pid"] else found["by"]
     times = "once" if found["repairs"] == 1 else f"{found['repairs']} times"
     fight = "; it goes on, so that repairs are delayed" if found["contested"] else ""
-    return f"put right {times}, {report.span(now - found['at'])} ago what {who} had done{fight}"
+    return f"put right {times}, the last time {report.span(now - found['at'])} ago, after {who}{fight}"
 
 
 def _life(told: dict[str, Any], now: float) -> str:

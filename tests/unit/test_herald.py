@@ -24,7 +24,9 @@ from droplan_daemon.model.doubt import AGREEING
 from droplan_daemon.model.fleet import Skipped
 from droplan_daemon.model.policy import Peers, Policy
 from droplan_daemon.outcomes import Failed, Refused
+from droplan_daemon.pacing import FREE, Contest
 from droplan_daemon.reconcile import flush
+from droplan_daemon.vigil import Vigil
 from tests.unit.cycles import HOST, Answers, Bench, Cards, Shelf, droplet, fleet
 
 if TYPE_CHECKING:
@@ -366,6 +368,27 @@ def test_a_ruleset_that_somebody_changed_is_told(desk: Desk) -> None:
         desk.entry("tamper.detected")["log_level"],
         desk.events.count("tamper.repaired"),
     )
+
+
+def test_of_a_fight_no_single_deed_is_told(desk: Desk) -> None:
+    """While somebody goes on the log has that, once a minute; deeds are counted, and told afterwards."""
+    vigil = Vigil(desk.herald, desk.clock, lambda: None)
+    desk.good()
+    for repairs in range(1, 9):
+        flush(desk.bench.kernel)
+        desk.good()
+        if repairs > FREE:
+            vigil.contested(Contest(repairs, desk.clock.monotonic()))
+    assert (FREE + 1, FREE + 1) == (
+        desk.events.count("tamper.detected"),
+        desk.events.count("tamper.repaired"),
+    )
+    assert 3 == desk.events.count("tamper.contested")  # in the two minutes after the first
+    assert 8 == desk.shelf.statuses[-1]["tampering"]["repairs"]
+    vigil.calm()
+    flush(desk.bench.kernel)
+    desk.good()
+    assert FREE + 2 == desk.events.count("tamper.detected")
 
 
 def test_a_warning_is_told_when_it_changes(desk: Desk) -> None:
