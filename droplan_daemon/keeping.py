@@ -57,6 +57,7 @@ class Keeping:
     _heard_kept: float | None = None
     _every: float | None = None
     _remembered: "Host | None" = None
+    _due: float = 0.0
     _writing: "asyncio.Future[tuple[Unsaved, ...]] | None" = field(default=None)
 
     async def take(self, checkpoint: Checkpoint) -> "Host":
@@ -91,7 +92,7 @@ class Keeping:
     def inherit(self, other: "Keeping") -> None:
         """Go on where another Keeping of this machine stopped."""
         self.kept, self._sound, self._writing = other.kept, other._sound, other._writing  # noqa: SLF001 - one of us
-        self._looked = other._looked  # noqa: SLF001 - one of us
+        self._looked, self._due = other._looked, other._due  # noqa: SLF001 - one of us
         self._remembered, self._owed = other._remembered, other._owed  # noqa: SLF001 - one of us
         self.absences = other.absences
         self._heard, self._heard_kept = other._heard, other._heard_kept  # noqa: SLF001 - one of us
@@ -104,11 +105,16 @@ class Keeping:
         """Have it on disk; what is not. `committed`: the kernel was written to."""
         self._owed |= committed and self.keeper is not None
         self._sound &= not committed
+        left = self._due - self.clock.monotonic()
+        if self._writing and not self._writing.done() and left > 0:
+            await asyncio.wait({self._writing}, timeout=left)  # for a cycle that ended just before
         if self._writing is None or self._writing.done():
-            self._writing = asyncio.ensure_future(asyncio.to_thread(self._write, now, backend))
-            await asyncio.wait({self._writing}, timeout=PATIENCE)
-            if self._writing.done():
-                return self._writing.result()
+            self._due = self.clock.monotonic() + PATIENCE
+            writing = asyncio.ensure_future(asyncio.to_thread(self._write, now, backend))
+            self._writing = writing
+            await asyncio.wait({writing}, timeout=PATIENCE)
+            if writing.done():
+                return writing.result()
         message = f"the state is not on disk after {PATIENCE:g} s: the disk does not answer"
         return (Unsaved("state", StoreFailed(message, reason="slow")),)
 

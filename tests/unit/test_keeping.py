@@ -249,6 +249,30 @@ def test_a_disk_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.MonkeyP
     assert [1] == writes
 
 
+def test_two_cycles_that_end_together_are_both_kept() -> None:
+    """A poll and a change of interfaces: the second write waits for the first, and none is lost."""
+    begun, gate = threading.Event(), threading.Event()
+
+    class Slow(Shelf):
+        def save(self, checkpoint: "Checkpoint", body: str) -> None:
+            begun.set()
+            gate.wait(30)
+            super().save(checkpoint, body)
+
+    bench = _bench(TWO, THREE, shelf=Slow())
+
+    async def life() -> list[tuple[object, ...]]:
+        first = asyncio.create_task(bench.cycle.run())
+        await asyncio.to_thread(begun.wait, 30)
+        second = asyncio.create_task(bench.cycle.run())
+        asyncio.get_running_loop().call_later(0.1, gate.set)
+        outcomes = await asyncio.gather(first, second)
+        return [one.unsaved for one in outcomes if isinstance(one, Committed)]
+
+    assert [(), ()] == asyncio.run(life())
+    assert [2, 3] == [len(one.fleet.droplets) for one in _shelf(bench).saved]
+
+
 def test_a_start_enforces_what_was_kept_without_asking_anybody() -> None:
     """An empty kernel gets the Ruleset of the last Fleet, and the World says that it is restored."""
     shelf, kept = _saved()
