@@ -41,7 +41,7 @@ def test_a_trial_is_no_tampering(machine: "Machine", running: "Running") -> None
     trial = machine.folder / "trial.toml"
     trial.write_text(machine.config.read_text().replace("[source]", '[peers]\ntag = "web"\n[source]', 1))
     config, machine.config = machine.config, trial
-    done = machine.droplan("try", "--for", "60s")
+    done = machine.droplan("try", "--for", "10m")
     machine.config = config
     assert 0 == done.returncode, done.stderr
     until(lambda: _status(machine, "lease"), what="the daemon knows of the trial")
@@ -51,7 +51,7 @@ def test_a_trial_is_no_tampering(machine: "Machine", running: "Running") -> None
 
 def test_a_pause_is_no_tampering(machine: "Machine", running: "Running") -> None:
     """The daemon leaves what `pause` does as it is."""
-    done = machine.droplan("pause", "--for", "60s")
+    done = machine.droplan("pause", "--for", "10m")
     assert 0 == done.returncode, done.stderr
     until(lambda: _status(machine, "lease"), what="the daemon knows of the pause")
     assert _nothing_said(machine, running)
