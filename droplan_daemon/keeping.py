@@ -9,6 +9,7 @@ Laws:
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,18 @@ class Keeping:
         """What the operator accepts (see `safety.believe`), until something has been kept with it."""
         self._accepted = self.store.accepted()
         return self._accepted
+
+    async def count_anew(self) -> None:
+        """An answer came to nothing: those before it and those after it are none in a row."""
+        fresh = self.absences.anew
+        if fresh != self.absences:
+            self.absences = fresh
+            writing = asyncio.ensure_future(asyncio.to_thread(self._keep_counts, fresh))
+            await asyncio.wait({writing}, timeout=PATIENCE)
+
+    def _keep_counts(self, fresh: Absences) -> None:
+        with suppress(StoreFailed):  # the next cycle that comes to a good end tells it
+            self.store.keep_absences(fresh)
 
     def came_to_nothing(self) -> None:
         """What was accepted was not acted on: it waits for the next answer."""

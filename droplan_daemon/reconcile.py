@@ -15,9 +15,8 @@ What blocks (the kernel) runs in a thread, so that the loop above stays alive.
 """
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from .caveats import held_back, unguarded, unheard
@@ -182,11 +181,27 @@ class Cycle:
     async def _run(self) -> Unchanged | Committed:
         if self._asked_at is None and self.clock:
             self._asked_at = self.clock.monotonic()
-        outcome = await self._asked(partial(self._enforced, reached=True))
+        outcome = await self._asked(self._answered)
         if self.keeping:
             most = self.policy.peers.max_stale
             self.keeping.hear(None if most is None else most * _SHARE)
         return outcome
+
+    async def _answered(self, fleet: "Fleet", host: "Host") -> Unchanged | Committed:
+        """What comes of an answer; of one that nothing comes of nobody knows whether others agree with it."""
+        try:
+            return await self._enforced(fleet, host, reached=True)
+        except (Refusal, Retry):
+            with suppress(Refusal, Retry):
+                examine(self.policy, fleet, host, self.previous)
+                await self._count_anew()
+            raise
+
+    async def _count_anew(self) -> None:
+        if self.last:
+            self.last = replace(self.last, absences=self.last.absences.anew)
+        if self.keeping:
+            await self.keeping.count_anew()
 
     async def _resumed(self, checkpoint: "Checkpoint") -> Unchanged | Committed:
         host = await self.take(checkpoint)

@@ -51,6 +51,11 @@ class Absences:
         return bool(self.groups)
 
     @property
+    def anew(self) -> "Absences":
+        """The same held, and no answer counted yet."""
+        return Absences({group: dict.fromkeys(found, 0) for group, found in self.groups.items()})
+
+    @property
     def digest(self) -> str:
         """Sixteen hexadecimal digits for what is held, however often it was missed; empty: nothing is."""
         if not self.groups:

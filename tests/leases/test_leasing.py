@@ -166,6 +166,23 @@ def test_what_was_tried_is_refused_until_it_is_confirmed() -> None:
     assert isinstance(desk.run(), Committed)
 
 
+def test_an_answer_that_nothing_comes_of_is_none_in_a_row() -> None:
+    """Twice most are gone, then all are there but the configuration is refused, then most are gone: held."""
+    many, few = fleet(OWN, *map(droplet, range(2, 30))), fleet(OWN, *PEERS)
+    bench = Bench([many, few, few, many, few, few, few])
+    bench.run()
+    said = Stance()
+    bench.cycle.stance = lambda: said
+    for polls in (1, 2):
+        assert {polls} == {doubt.polls for doubt in _world(bench.run()).doubts}
+    said, bench.cycle.digest = Stance(tried=NEW), NEW
+    assert isinstance(bench.run(), Refused)
+    said = Stance()
+    for polls in (1, 2):
+        assert {polls} == {doubt.polls for doubt in _world(bench.run()).doubts}
+    assert ((), {2, 3, 4}) == (_world(bench.run()).doubts, bench.held)
+
+
 def test_what_was_enforced_before_it_was_tried_goes_on() -> None:
     """Trying what holds already takes it away from nobody."""
     desk = Desk(digest=NEW)

@@ -165,6 +165,20 @@ def test_what_was_accepted_waits_for_a_cycle_that_acts_on_it() -> None:
     assert ({2}, frozenset()) == (bench.held, shelf.wanted)
 
 
+def test_counting_begins_anew_after_a_restart_too() -> None:
+    """What is on disk agrees with nobody any more, when an answer came that nothing came of."""
+    many = fleet(*map(droplet, range(1, 12)))
+    kernel = Dead()
+    bench = _bench(many, TWO, TWO, fleet(*many.droplets, droplet(12)), kernel=kernel)
+    for _ in range(3):
+        bench.run()
+    shelf = _shelf(bench)
+    assert {2} == {n for found in shelf.doubted.groups.values() for n in found.values()}
+    kernel.dead = True
+    assert isinstance(bench.run(), Failed)
+    assert {0} == {n for found in shelf.doubted.groups.values() for n in found.values()}
+
+
 def test_after_a_commit_the_disk_is_looked_at() -> None:
     """`flush` takes the boot script away; who then writes the same rules again writes the script too."""
     bench = _bench(TWO)
