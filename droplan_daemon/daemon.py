@@ -256,7 +256,8 @@ class Daemon:
         hung = self._clock.monotonic() + CYCLE_LIMIT
         while not task.done():
             if self._stop.is_set():
-                await ended(task)
+                # Together: what one has begun in the kernel goes on, and nothing may be begun beside it.
+                await asyncio.gather(self._standby.end(), ended(task))
                 return None
             if self._clock.monotonic() < hung:
                 self._alive()

@@ -21,7 +21,7 @@ from droplan_daemon.pacing import FREE
 from droplan_daemon.policy.lease import PAUSE, audited
 from droplan_daemon.repairs import SHARE
 from droplan_daemon.watching import RESTARTS
-from tests.daemon.test_daemon_loop import LONG, STOP, TWO, Bench, _after, _nothing, bench
+from tests.daemon.test_daemon_loop import LONG, STOP, THREE, TWO, Bench, _after, _nothing, bench
 from tests.unit.cycles import HOST, Answers
 
 if TYPE_CHECKING:
@@ -516,3 +516,30 @@ def test_looks_that_find_nothing_leave_time_for_others(bench: Bench) -> None:
     looks = [at for at, what in bench.diary.entries if what == "observe"]
     assert len(looks) >= 4, "it looks"
     assert len(looks) <= 4 + (looks[-1] - looks[0]) * SHARE / look
+
+
+def test_a_stop_during_a_commit_lets_nobody_else_at_the_kernel(bench: Bench) -> None:
+    """A repair waits for a commit of a cycle: told to stop, neither asks the kernel anything more."""
+    told, generation = Told(), bench.kernel.generation
+    parts = replace(bench.parts(Answers([TWO, THREE])), disturbances=told)
+    over: list[bool] = []
+
+    def stop() -> None:
+        bench.diary.write("stop")
+        STOP()
+
+    def asked() -> int:
+        bench.diary.write("asked")
+        return generation()
+
+    bench.kernel.busy = lambda: len(bench.diary.of("committing")) > 1 and not over
+    bench.kernel.generation = asked  # type: ignore[method-assign]
+    bench.run(
+        parts,
+        (bench.diary.has("committing", 2), lambda: told.next.append(Disturbance("nft", 42, "rule added"))),
+        (lambda: not told.next, _nothing),
+        (_after(0.1), stop),
+    )
+    over.append(True)
+    after = [what for _, what in bench.diary.entries]
+    assert not {"asked", "observe"} & {*after[after.index("stop") :]}
