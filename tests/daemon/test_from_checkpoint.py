@@ -275,12 +275,15 @@ def _asked(machine: "Machine", running: "Running") -> None:
 def test_a_hanging_name_lookup_keeps_nobody_from_ending(
     machine: "Machine", silent_resolver: tuple[str, ...]
 ) -> None:
-    """A thread in getaddrinfo(3) cannot be stopped; SIGTERM ends the daemon within two seconds anyway."""
+    """A thread in getaddrinfo(3) cannot be stopped for 150 s; SIGTERM ends the daemon at once anyway.
+
+    That is a second; a busy machine may take ten.
+    """
     machine.url = "https://api.nowhere.example"
     machine.write()
     running = machine.start(prefix=silent_resolver)
     _asked(machine, running)
     begun = time.monotonic()
     assert 0 == running.end(signal.SIGTERM, seconds=60)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 10
     assert running.lines("daemon.stopped")
