@@ -44,7 +44,8 @@ SECTION = Section(
                 "After a commit that changes more than members, a new connection to the API is made "
                 "(name, TCP, TLS), if it had answered just before. Fails that twice, the rules of before "
                 "are committed again, within about seven seconds; they are not tried again before a "
-                "reload, or ten minutes. A restart is no way round."
+                "reload, or ten minutes. If the rules of before do not reach it either, it may be away by "
+                "itself: the new ones get another chance half a minute later. A restart is no way round."
             ),
             shows=(
                 "`commit.rolled_back probe=api`; the reload fails with what to do; “those of before are "

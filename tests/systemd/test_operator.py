@@ -61,7 +61,7 @@ def test_stop_and_disable_leave_the_rules(enforcing: "Server") -> None:
     rules = enforcing.rules()
     begin = time.monotonic()
     enforcing.systemctl("disable", "--now", "droplan")
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 9  # a busy machine takes its time; at ten systemd would kill
     assert ("inactive", "0", "success") == (*result(enforcing), enforcing.show("Result"))
     assert rules == enforcing.rules()
     assert "NOT running" in enforcing.box.attempt("droplan", "status").stdout
