@@ -128,8 +128,11 @@ def _daemon_config(files: "StateFiles") -> str:
 
 
 def _too_late(stance: "Stance") -> Refusal:
-    ended = holding.clock_time(stance.tried_until)
-    return Refusal(f"it ended at {ended}; the old rules hold, so try again: droplan try", reason="too_late")
+    over = stance.tried_until <= wiring.CLOCK.now()
+    ended = (
+        f"it ended at {holding.clock_time(stance.tried_until)}" if over else "it was ended before its time"
+    )
+    return Refusal(f"{ended}; the old rules hold, so try again: droplan try", reason="too_late")
 
 
 def _look_at(target: Path, stance: "Stance") -> None:

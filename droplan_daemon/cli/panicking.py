@@ -72,7 +72,7 @@ def run(args: "argparse.Namespace") -> int:
     told = nudge(files)
     if isinstance(outcome, Failed | Refused) and not told:
         raise outcome.error
-    return _tell(args, _note(outcome))
+    return _tell(args, _note(outcome), was=before.panic)
 
 
 def _say(files: "StateFiles", args: "argparse.Namespace") -> None:
@@ -88,11 +88,11 @@ def _left_to_the_daemon(args: "argparse.Namespace", error: ConfigInvalid) -> int
         reloading.daemon(files)
     except StoreFailed:
         raise error from None
+    was = _stance(files).panic
     _say(files, args)
     nudge(files)
-    return _tell(
-        args, f"{error}, so the daemon does it, by the configuration that it enforces: droplan status"
-    )
+    note = f"{error}, so the daemon does it, by the configuration that it enforces: droplan status"
+    return _tell(args, note, was=was)
 
 
 def _settings(args: "argparse.Namespace") -> "Settings":
@@ -145,12 +145,13 @@ def _note(outcome: "Outcome") -> str:
     return ""
 
 
-def _tell(args: "argparse.Namespace", note: str) -> int:
+def _tell(args: "argparse.Namespace", note: str, *, was: bool) -> int:
     if args.json:
         output.document({"ok": True, "panic": not args.end, "note": note or None})
         return 0
     if args.end:
-        print("the panic is over: the configuration holds again")
+        over, none = "the panic is over: the configuration holds again", "there is no panic"
+        print(over if was else f"{none}: the configuration holds")
     else:
         print("panic: everything but management and replies is closed; end it with: droplan panic --end")
     if note:

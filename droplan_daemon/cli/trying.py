@@ -195,12 +195,15 @@ def _awaited(files: "StateFiles", until: float) -> int:
     if answer:
         print(told(keep(files)))  # who interrupts this takes nothing back any more
         return 0
-    if answer is not None:
-        return 1  # the terminal is gone; the kernel ends it
+    if answer is not None:  # Ctrl-D, or the terminal is gone; the kernel ends it
+        with suppress(OSError):
+            print(f"\nstill on trial until {holding.clock_time(until)}; keep it with: droplan confirm")
+        return 1
     if not files.stance().tried:
         print("\nkept: somebody confirmed it")
         return 0
-    holding.release(TRIAL, running=False)
+    if not nudge(files):  # a daemon clears up, and tells the journal of it
+        holding.release(TRIAL, running=False)
     print("\nover: nobody confirmed it, and the rules of before hold")
     return 1
 

@@ -116,6 +116,9 @@ def test_one_lease_at_a_time(machine: "Machine") -> None:
     _said(machine, "panic")
     for words in ("try", "pause"):
         assert "droplan panic --end" in machine.droplan(words).stderr
+    assert "it was ended before its time" in machine.droplan("confirm").stderr
+    ends = [machine.droplan("panic", "--end").stdout.split(":")[0] for _ in range(2)]
+    assert ["the panic is over", "there is no panic"] == ends
 
 
 def test_a_panic_closes_everything_but_management(machine: "Machine", street: "Street") -> None:

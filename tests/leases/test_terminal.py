@@ -104,6 +104,15 @@ def test_somebody_else_confirms_it(machine: "Machine", terminal: Terminal) -> No
     assert 0 == terminal.process.wait(30)
 
 
+def test_ctrl_d_decides_nothing(machine: "Machine", terminal: Terminal) -> None:
+    """It is told until when the trial goes on, and what keeps it."""
+    terminal.says("s left; Enter keeps it")
+    terminal.types("\x04")
+    terminal.says("still on trial until")
+    assert 1 == terminal.process.wait(30)
+    assert ["trial"] == list(machine.observe().leases)
+
+
 def test_a_terminal_that_goes_away_decides_nothing(machine: "Machine", terminal: Terminal) -> None:
     """The command ends with its connection; the lease goes on, and can be confirmed from another one."""
     terminal.says("s left; Enter keeps it")
