@@ -77,7 +77,10 @@ def run(args: "argparse.Namespace") -> int:
 
 def _say(files: "StateFiles", args: "argparse.Namespace") -> None:
     before = _stance(files)
-    files.take_stance(before.calm() if args.end else before.panicking(wiring.CLOCK.now()))
+    try:
+        files.take_stance(before.calm() if args.end else before.panicking(wiring.CLOCK.now()))
+    except StoreFailed as error:
+        raise StoreFailed(f"nothing is changed: {error}", errno=error.errno, reason=error.reason) from error
 
 
 def _left_to_the_daemon(args: "argparse.Namespace", error: ConfigInvalid) -> int:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
 
 LONGEST_TEXT = 200
+# What to do stands at the end of a sentence of ours, and must not be cut off.
+LONGEST_SENTENCE = 400
 _LONGEST_TRACE = 8_000
 _MOST_ITEMS = 20
 _DEEPEST = 4
@@ -65,9 +67,15 @@ class Secrets:
 
 def cleaned(event: "Mapping[str, Any]") -> dict[str, Any]:
     """A redacted event, escaped and cut. A traceback keeps its line breaks and its end."""
-    return {
-        escape(key): _trace(value) if key == "exception" else _clean(value) for key, value in event.items()
-    }
+    return {escape(key): _field(key, value) for key, value in event.items()}
+
+
+def _field(key: str, value: Any) -> Any:
+    if key == "exception":
+        return _trace(value)
+    if key == "message" and isinstance(value, str):
+        return cut(escape(value), LONGEST_SENTENCE)
+    return _clean(value)
 
 
 def _clean(value: Any) -> Any:

@@ -218,6 +218,17 @@ def test_what_says_whether_there_is_a_panic_is_damaged(machine: "Machine") -> No
     assert 0 == machine.droplan("once").returncode
 
 
+def test_a_panic_that_cannot_be_written_down_is_none(machine: "Machine") -> None:
+    """It would not survive a restart: the kernel stays as it is, and that is said with the reason."""
+    assert 0 == machine.droplan("once").returncode
+    before = machine.generation
+    (machine.folder / "state" / "stance.json" / "in the way").mkdir(parents=True)
+    done = machine.droplan("panic")
+    assert 1 == done.returncode
+    assert done.stderr.startswith("droplan: nothing is changed: ")
+    assert before == machine.generation
+
+
 def test_the_drops_of_a_pause(machine: "Machine") -> None:
     """Whatever stands during a pause drops nothing, and what stands behind it does."""
     assert 0 == machine.droplan("once").returncode

@@ -135,6 +135,17 @@ def test_values_are_escaped_and_cut(value: Any, written: Any) -> None:
     assert {"x": written} == cleaned(Secrets().redact(None, "", {"x": value}))
 
 
+def test_a_sentence_keeps_its_end() -> None:
+    """A message of ours, where what to do stands last, has twice the room; it is escaped and cut as well."""
+    advice = "put `required = false` into [management]"
+    told = {"message": "\x1b" + "x" * 300 + advice, "inner": {"message": "x" * 201}}
+    found = cleaned(Secrets().redact(None, "", told))
+    assert found["message"].endswith("xx" + advice)
+    assert "\\x1bx" == found["message"][:5]
+    assert "x" * 199 + "…" == found["inner"]["message"]
+    assert {"message": "x" * 399 + "…"} == cleaned({"message": "x" * 401})
+
+
 def test_the_pipeline_cleans() -> None:
     """What is handed to a sink has been escaped and cut."""
     line = _logged(Style.PLAIN, x="\x1b" + "x" * 300)
