@@ -20,6 +20,22 @@ writes to our table, or a process is killed: each row below is a fault that the 
 the last column names the tests that do. This page is written by `python -m tests.faults` from
 `tests/faults/` and from the tests' markers, and a test fails when it is out of date.
 
+In short, when the API
+
+- **lies**: an answer is believed as a whole or not at all. One that contradicts itself, cannot be read,
+  lacks this very Droplet or hides what the policy asks for changes nothing (A3 to A6, A8, A10, A13, A15,
+  A16). One that is in order, but takes many away at once, lets newcomers in, and the others stay until
+  three in a row agree or you say `droplan accept` (A19, A21, H5);
+- **dies**: nothing changes, and it is asked again, more and more slowly, down to every five minutes (A1,
+  A2, A9, A11, A12, B1 to B3);
+- **stays away**: for days nobody is removed, and there are alarms after ten minutes, an hour and a day
+  (J6; `[peers] max_stale` is another choice). Who restarts or boots meanwhile has what was enforced last
+  (B7, E5, E9).
+
+A *poll* is one complete question to the API, every 30 seconds unless `interval` says otherwise; the
+*state* is what was enforced last, kept on disk; STATUS is the line that `systemctl status droplan`
+shows.
+
 What holds for every fault, where its row does not say otherwise:
 
 - **The enforced ruleset stays** the last good one: no error, no doubt and no silence takes anybody away.

@@ -85,8 +85,8 @@ SECTION = Section(
             "A12",
             fault="An answer that drips in byte by byte",
             happens=(
-                "A poll has thirty seconds for everything, however steadily its bytes come. The loop goes "
-                "round meanwhile, the watchdog is fed, and SIGTERM is heard."
+                "A poll has thirty seconds for everything, however steadily its bytes come. Repairs "
+                "go on meanwhile, the watchdog is fed, and SIGTERM is heard."
             ),
             shows="`api.fetch.failed reason=deadline`",
         ),

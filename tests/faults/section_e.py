@@ -41,7 +41,7 @@ SECTION = Section(
             "E4",
             fault="Killed at any system call of a save",
             happens=(
-                "The old file or the new one, never anything between; a Checkpoint and a boot script of "
+                "The old file or the new one, never anything between; kept state and a boot script of "
                 "different age are noticed, and saved anew."
             ),
             shows="nothing",
