@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import pytest
@@ -36,6 +37,22 @@ def pytest_configure() -> None:
 
 
 _FIGURES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _machine_as_it_was() -> "Iterator[None]":
+    """No test touches the configuration of the machine that it runs on."""
+    before = _configured()
+    yield
+    assert before == _configured(), "a test wrote to this machine's own /etc/droplan"
+
+
+def _configured() -> dict[str, int]:
+    """What stands in the service's folder, and when it was written."""
+    folder = Path("/etc/droplan")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return {}
+    return {str(path): path.lstat().st_mtime_ns for path in (folder, *folder.iterdir())}
 
 
 @pytest.fixture
