@@ -71,6 +71,10 @@ def run(args: "argparse.Namespace") -> int:
         raise outcome.error
     told = nudge(files)
     if isinstance(outcome, Failed | Refused) and not told:
+        what = "the end of the panic" if args.end else "the panic"
+        output.note(
+            f"{what} is written down, and holds as soon as the daemon or `droplan once` can act on it"
+        )
         raise outcome.error
     return _tell(args, _note(outcome), was=before.panic)
 

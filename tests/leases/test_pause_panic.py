@@ -218,6 +218,17 @@ def test_what_says_whether_there_is_a_panic_is_damaged(machine: "Machine") -> No
     assert 0 == machine.droplan("once").returncode
 
 
+def test_a_panic_that_cannot_be_enforced_yet_is_said_to_wait(machine: "Machine") -> None:
+    """With nothing kept and no answer nothing is closed: an error, and the next command closes it."""
+    machine.cloud.faults.add(Fault(Status(502)))
+    done = machine.droplan("panic")
+    assert 1 == done.returncode
+    assert "the panic is written down" in done.stderr
+    machine.cloud.faults.clear()
+    assert 0 == machine.droplan("once").returncode
+    assert _only_management(machine)
+
+
 def test_a_panic_that_cannot_be_written_down_is_none(machine: "Machine") -> None:
     """It would not survive a restart: the kernel stays as it is, and that is said with the reason."""
     assert 0 == machine.droplan("once").returncode
