@@ -23,9 +23,9 @@ SLOWLY = "inject=recvfrom:delay_enter=20000"
 @pytest.mark.fault("G10")
 def test_ready_comes_after_the_commit_and_what_is_read_of_it(machine: "Machine") -> None:
     """One batch, then its rules and elements are asked for and answered, then READY, and never before."""
-    trace = machine.folder / "trace"
+    trace = machine.folder / "trace"  # -D: the daemon is our child, and ends with the test
     calls = ("-e", "trace=sendto,recvfrom", "-e", "signal=none", "-e", SLOWLY)
-    machine.start(prefix=("strace", "-f", "-s", "40", *calls, "-o", str(trace))).ready(seconds=120)
+    machine.start(prefix=("strace", "-D", "-f", "-s", "40", *calls, "-o", str(trace))).ready(seconds=120)
     order = [word for line in _lines(trace) for word in _WORDS if word in line]
     assert 1 == order.count(_BATCH) == order.count(_READY)
     before, after = order[: order.index(_BATCH)], order[order.index(_BATCH) : order.index(_READY)]
