@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.daemon.machine import until
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -26,6 +28,7 @@ def test_ready_comes_after_the_commit_and_what_is_read_of_it(machine: "Machine")
     trace = machine.folder / "trace"  # -D: the daemon is our child, and ends with the test
     calls = ("-e", "trace=sendto,recvfrom", "-e", "signal=none", "-e", SLOWLY)
     machine.start(prefix=("strace", "-D", "-f", "-s", "40", *calls, "-o", str(trace))).ready(seconds=120)
+    until(lambda: any(_READY in line for line in _lines(trace)), what="the call that told READY")
     order = [word for line in _lines(trace) for word in _WORDS if word in line]
     assert 1 == order.count(_BATCH) == order.count(_READY)
     before, after = order[: order.index(_BATCH)], order[order.index(_BATCH) : order.index(_READY)]
