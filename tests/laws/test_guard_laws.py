@@ -136,17 +136,18 @@ class Stage:
             if become:
                 self.truth[number] = become
         self.untagged = False
-        answer = self._answer(step)
+        hidden = step.hide if self.streak < AGREEING - 1 else ""
+        answer = self._answer(replace(step, hide=hidden))
         self.cycle.source = Answers([DOWN if step.down else answer])
         outcome = await self.cycle.run()
         acted = isinstance(outcome, Unchanged | Committed)
         lied = self.untagged or len(answer.droplets) + len(answer.skipped) < len(self.fleet.droplets)
         if acted:
-            self.streak = self.streak + 1 if lied else 0
+            self.streak = self.streak + 1 if lied or hidden else 0
         return outcome, acted and not lied and not answer.skipped
 
     def _answer(self, step: Step) -> Fleet:
-        """The account as this step's answer tells it; one that drops Droplets drops many, twice at most."""
+        """The account as this step's answer tells it. Lies twice in a row at most, unless refused."""
         found = self.fleet
         kept = tuple(d for d in found.droplets if d.id not in step.drop - step.unreadable)
         known = {d.id for d in self.cycle.previous.droplets} - {1} if self.cycle.previous else set()
