@@ -103,6 +103,10 @@ class Backend(Protocol):
     def name(self) -> str:
         """`nftables` or `iptables`."""
 
+    @property
+    def has_leases(self) -> bool:
+        """Whether it can hold something for a while; a Ruleset with a lease is refused otherwise."""
+
     def fit(self, ruleset: "Ruleset") -> "Ruleset":
         """What this kernel can hold of it: all, but for a family that this host has no rules of. Blocking."""
 

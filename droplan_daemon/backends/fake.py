@@ -25,6 +25,7 @@ class FakeBackend:
     """Holds one Ruleset, or none. `now` is the seconds of a clock that never runs backwards."""
 
     name = "nftables"
+    has_leases = True
 
     def __init__(self, ruleset: "Ruleset | None" = None, now: "Callable[[], float]" = time.monotonic) -> None:
         self._ruleset = ruleset

@@ -32,6 +32,7 @@ from droplan_daemon.model.addresses import Family
 from droplan_daemon.model.ruleset import AddressSet, SetKind
 
 from . import ipset_wire as wire
+from .ipset_lease import NAMES as LEASES
 from .ipset_shape import (
     IN_FORCE,
     ODD_OPTIONS,
@@ -49,7 +50,7 @@ from .ipset_socket import IpsetSocket, ListingChangedError
 from .ipset_steps import build, difference, steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from .ipset_socket import Refused
     from .ipset_steps import Steps
@@ -110,7 +111,8 @@ class IpSets:
         """
         for _ in range(_READS):
             try:
-                named = {name: header for header in self._headers() if (name := ruleset_name(header.name))}
+                found = (header for header in self._headers() if header.name not in LEASES)
+                named = {name: header for header in found if (name := ruleset_name(header.name))}
                 return {name: self._read(name, named[name]) for name in sorted(named)}
             except (ListingChangedError, _ShortReadError):
                 continue
@@ -161,6 +163,20 @@ class IpSets:
         self._greet()
         self._sweep()
         self._destroy([kernel_name(name) for name in observed if name not in desired])
+
+    def listing(self, name: str) -> list[bytes]:
+        """One set, with its entries. Raises ListingChangedError."""
+        return self._socket.listing(wire.ask_entries(name))
+
+    def carry_out(self, commands: "Iterable[wire.Command]") -> None:
+        """In one datagram, about sets that must be there."""
+        self._insist(self._socket.tell(list(commands)))
+
+    def replace(self, gone: "Sequence[str]", made: "Callable[[int], Iterable[wire.Command]]") -> None:
+        """Destroy these sets; then make others, which take a revision of `hash:net`."""
+        self._greet()
+        self._destroy(gone)
+        self._build(list(made(self._revision(SetKind.RANGES, Family.IPV4))))
 
     def _greet(self) -> None:
         """Once: are there ip sets, and do we speak one language?"""

@@ -31,6 +31,8 @@ ODD_OPTIONS, ODD_TYPE = -1, -2
 
 _NAME = re.compile(r"[A-Za-z0-9_.:-]+", re.ASCII)
 _SHORTENED = (("private-", "+"), ("public-", "="))
+_LENT = (("trial.", "@"), ("pause.", "%"))
+"""What holds for a while is built of sets of its own; a sign leaves room for the names of any."""
 _UNDECLARED = 0xFFFFFF  # maxelem of a set without a capacity: room for all, and no power of two
 _MOST_ELEMENTS = 0xFFFFFFFF
 # Prefixes that the longest cut takes: 2 for each bit but the last.
@@ -48,6 +50,9 @@ def kernel_name(name: str, prefix: str = IN_FORCE) -> str:
     if not _NAME.fullmatch(name):
         message = f"no name for an ip set: {name[:60]!r}"
         raise ValueError(message)
+    for long, short in _LENT:
+        if name.startswith(long):
+            prefix, name = prefix + short, name[len(long) :]
     found = prefix + name
     for long, short in _SHORTENED if len(found) > LONGEST_NAME else ():
         if name.startswith(long):
@@ -65,12 +70,15 @@ def spare_name(name: str) -> str:
 
 def ruleset_name(kernel: str) -> str | None:
     """The Ruleset's set that an ip set in force holds; None for a name that droplan never gives."""
-    rest = kernel.removeprefix(IN_FORCE)
+    rest, lent = kernel.removeprefix(IN_FORCE), ""
+    for long, short in _LENT:
+        if rest.startswith(short) and not lent:
+            rest, lent = rest[len(short) :], long
     for long, short in _SHORTENED:
         if rest.startswith(short):
             rest = long + rest[len(short) :]
     try:
-        return rest if kernel_name(rest) == kernel else None
+        return lent + rest if kernel_name(lent + rest) == kernel else None
     except ValueError:
         return None
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .ipset_shape import Entry
 
-PROTOCOL, CREATE, DESTROY, RENAME, SWAP, LIST = 1, 2, 3, 5, 6, 7  # IPSET_CMD_*
+PROTOCOL, CREATE, DESTROY, FLUSH, RENAME, SWAP, LIST = 1, 2, 3, 4, 5, 6, 7  # IPSET_CMD_*
 ADD, DELETE, TYPE = 9, 10, 13
 STRICT = 0x200  # NLM_F_EXCL: without it, what is there already (or gone already) is no error
 OLDEST_PROTOCOL = 6
@@ -42,7 +42,7 @@ _A_PROTOCOL, _A_NAME, _A_TYPE, _A_REVISION, _A_FAMILY = 1, 2, 3, 4, 5
 _A_FLAGS, _A_DATA, _A_ENTRIES, _A_LINE, _A_OLDEST = 6, 7, 8, 9, 10
 _A_OTHER_NAME = _A_TYPE
 # IPSET_ATTR_* of what a set or an entry is
-_A_ADDRESS, _A_PREFIX = 1, 3
+_A_ADDRESS, _A_PREFIX, _A_TIMEOUT = 1, 3, 6
 _A_SEED, _A_BUCKETS, _A_MOST, _A_BUCKET, _A_RESIZE = 17, 18, 19, 21, 22
 _A_COUNT, _A_REFERENCES, _A_MEMORY = 24, 25, 26
 # What a header may say of a set without changing what it holds or whom it matches.
@@ -70,7 +70,9 @@ class Command:
 class Header:
     """What a listing says of a set. `plain`: it has no option that droplan never gives.
 
-    `count`: entries, None where the kernel does not tell. `references`: rules that name it.
+    `count`: entries, None where the kernel does not tell. `references`: rules that name it. `lasting`:
+    seconds that its entries last if nothing else is said, None where they have no end or there is any
+    other option that droplan never gives.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Header:
     count: int | None
     references: int
     plain: bool
+    lasting: int | None = None
 
 
 def message(command: Command, flags: int, sequence: int) -> bytes:
@@ -110,9 +113,11 @@ def ask_entries(name: str) -> Command:
     return _command(LIST, name)
 
 
-def create(name: str, kind: str, family: Family, *, revision: int, most: int, buckets: int) -> Command:
-    """Make an empty set, which must not be there."""
-    data = _number(_A_BUCKETS, buckets) + _number(_A_MOST, most)
+def create(
+    name: str, kind: str, family: Family, *, revision: int, most: int, buckets: int, timed: bool = False
+) -> Command:
+    """Make an empty set, which must not be there; `timed`: its entries may have an end."""
+    data = _number(_A_BUCKETS, buckets) + _number(_A_MOST, most) + (_number(_A_TIMEOUT, 0) if timed else b"")
     fields = (
         netlink.attribute(_A_TYPE, netlink.asciiz(kind))
         + _byte(_A_REVISION, revision)
@@ -125,6 +130,18 @@ def create(name: str, kind: str, family: Family, *, revision: int, most: int, bu
 def destroy(name: str) -> Command:
     """Remove a set that no rule names."""
     return _command(DESTROY, name, b"", STRICT)
+
+
+def flush(name: str) -> Command:
+    """Have a set hold nothing."""
+    return _command(FLUSH, name)
+
+
+def last(name: str, entries: "Sequence[Entry]", width: int, seconds: int) -> Command:
+    """ADD ranges that end; for one that is there, the end is changed."""
+    start, end = _entry_prefix(width, 16), _number(_A_TIMEOUT, seconds)
+    packed = b"".join(start + one[:width] + _byte(_A_PREFIX, one[width]) + end for one in entries)
+    return _command(ADD, name, _number(_A_LINE, 0) + netlink.attribute(_A_ENTRIES | _NESTED, packed))
 
 
 def rename(name: str, to: str) -> Command:
@@ -170,7 +187,8 @@ def read_header(body: bytes) -> Header | None:
     if _A_DATA not in fields:
         return None
     data = dict(netlink.attributes(fields[_A_DATA]))
-    count = data.get(_A_COUNT)
+    count, lasting = data.get(_A_COUNT), data.get(_A_TIMEOUT)
+    others = data.keys() - {_A_TIMEOUT} <= _PLAIN
     return Header(
         netlink.text_of(fields.get(_A_NAME, b"")),
         netlink.text_of(fields.get(_A_TYPE, b"")),
@@ -178,7 +196,8 @@ def read_header(body: bytes) -> Header | None:
         netlink.number_of(data.get(_A_MOST, b"")),
         None if count is None else netlink.number_of(count),
         netlink.number_of(data.get(_A_REFERENCES, b"")),
-        data.keys() <= _PLAIN,
+        others and lasting is None,
+        netlink.number_of(lasting) if others and lasting is not None else None,
     )
 
 
@@ -191,6 +210,13 @@ def read_entries(body: bytes, width: int, *, ranges: bool) -> "Iterator[Entry]":
     """The entries in one message of a listing. Raises ForeignEntryError."""
     packed = next((data for kind, data in netlink.attributes(body[4:]) if kind == _A_ENTRIES), b"")
     return _unpacked_ranges(packed, width) if ranges else _unpacked_hosts(packed, width)
+
+
+def read_lasting(body: bytes, width: int) -> "Iterator[tuple[Entry, int]]":
+    """The entries in one message of a listing, and the seconds each still lasts. Raises ForeignEntryError."""
+    packed = next((data for kind, data in netlink.attributes(body[4:]) if kind == _A_ENTRIES), b"")
+    for address, prefix, seconds in _unpacked(packed, width, ends=True):
+        yield address + prefix, seconds
 
 
 def _command(kind: int, name: str = "", payload: bytes = b"", flags: int = 0) -> Command:
@@ -234,18 +260,19 @@ def _unpacked_hosts(packed: bytes, width: int) -> "Iterator[Entry]":
         found = [packed[at : at + width] for at in range(12, len(packed), stride)]
         if prefix.join((b"", *found)) == packed:
             return iter(found)
-    return (address for address, _ in _unpacked(packed, width))
+    return (address for address, _, _ in _unpacked(packed, width))
 
 
 def _unpacked_ranges(packed: bytes, width: int) -> "Iterator[Entry]":
-    return (address + prefix for address, prefix in _unpacked(packed, width))
+    return (address + prefix for address, prefix, _ in _unpacked(packed, width))
 
 
-def _unpacked(packed: bytes, width: int) -> "Iterator[tuple[bytes, bytes]]":
+def _unpacked(packed: bytes, width: int, *, ends: bool = False) -> "Iterator[tuple[bytes, bytes, int]]":
     for _, body in netlink.attributes(packed):
         fields = dict(netlink.attributes(body))
         address = next((data for _, data in netlink.attributes(fields.pop(_A_ADDRESS, b""))), b"")
         prefix = fields.pop(_A_PREFIX, bytes([8 * width]))
+        seconds = netlink.number_of(fields.pop(_A_TIMEOUT, b"")) if ends else 0
         if len(address) != width or len(prefix) != 1 or fields:
             raise ForeignEntryError("an entry that droplan never writes")
-        yield address, prefix
+        yield address, prefix, seconds

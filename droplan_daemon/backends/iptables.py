@@ -9,6 +9,8 @@ Laws:
    sets stand before the rules that name them, old ones go after.
 4. iptables counts no generations: ours is a digest of what is ours. A commit that changes rules looks
    again before it writes; one that changes members looks at the sets.
+5. What holds for a while is written whole before its lease runs, and that is one datagram. Whenever we are
+   killed the old verdicts hold, or those of the lease until the kernel ends it.
 
 A family that this machine has no program for (or no IPv6 at all) is left out, and said so: `fit` takes it
 out of what is desired, and nothing of it is read or written, its ip sets neither.
@@ -24,16 +26,19 @@ from droplan_daemon.apply import apply
 from droplan_daemon.effects import Generation, Observation
 from droplan_daemon.errors import CommitConflict, CommitRejected, DroplanError, Refusal
 from droplan_daemon.model.addresses import Family
-from droplan_daemon.model.plan import AddElements, RemoveElements
+from droplan_daemon.model.plan import AddElements, Arm, Disarm, RemoveElements
 from droplan_daemon.model.ruleset import AddressSet, Ruleset
+from droplan_daemon.policy.lease import split
 
 from . import iptables_plain as plain
+from .ipset_lease import NAMES as LEASES
+from .ipset_leases import IpsetLeases
 from .ipset_shape import kernel_name, spare_name
 from .ipset_text import render as render_sets
-from .iptables_decode import decode
-from .iptables_encode import encode
+from .iptables_encode import encode as encode_plain
 from .iptables_family import without
-from .iptables_names import BUILT_IN
+from .iptables_lease import decode, encode, without_lease
+from .iptables_names import BUILT_IN, fork
 from .iptables_program import Program, where
 from .iptables_rules import UnfitError
 from .iptables_text import Saved, changes, packets, saved, whole
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
     from droplan_daemon.model.plan import Plan
 
     from .ipset import IpSets
+    from .ipset_lease import Lease
     from .iptables_encode import Table
 
 _NO_IPSET = (
@@ -65,6 +71,7 @@ class _Seen:
     sets: dict[str, AddressSet]
     hidden: dict[str, AddressSet]
     sizes: dict[str, int | None]
+    leases: "Mapping[str, Lease]"
     generation: Generation
 
 
@@ -87,7 +94,7 @@ class IptablesBackend:
         alone: bool = True,
     ) -> None:
         self._programs = {family: Program(family, variant, deadline) for family in Family}
-        self._ipset = ipset
+        self._ipset = self.has_leases = ipset
         self._deadline = deadline
         self._alone = alone
         self.variant = variant or ""
@@ -124,7 +131,9 @@ class IptablesBackend:
         for table in seen.tables.values():
             for key, number in packets(table):
                 counters[key] = counters.get(key, 0) + number
-        return Observation(found, seen.generation, counters)
+        left = {name: one.left for name, one in seen.leases.items()} if self._ipset else {}
+        running = {name: seconds for name, seconds in left.items() if seconds is not None}
+        return Observation(found, seen.generation, counters, running)
 
     def commit(self, plan: "Plan", at: Generation) -> None:
         """All of the Plan or nothing (of each family), if the generation is still `at`."""
@@ -141,9 +150,14 @@ class IptablesBackend:
             self._change_members(desired.sets, seen)
         else:
             self._become(desired, seen)
+            self._last(plan)
 
     def script(self, ruleset: Ruleset) -> str:
-        """The body of the boot script: sets, then the rules of each family that is not left out. PURE."""
+        """The body of the boot script: sets, then the rules of each family that is not left out. PURE.
+
+        Of what holds for a while there is nothing in it.
+        """
+        ruleset = split(ruleset).base or Ruleset()
         tables = self._tables(ruleset)
         sets = render_sets(ruleset.sets) if self._ipset else ""
         rules = {name: whole(tables[family]) if family in tables else "" for family, name in _PROGRAM.items()}
@@ -155,13 +169,17 @@ class IptablesBackend:
         used = self._alone and (self._ipset or _kernel_has_sets())
         sizes = self._sizes() if used else {}
         found = self._ip_sets().observe() if used else {}
+        leases = IpsetLeases(self._ip_sets(), tuple(tables)).observe() if used else {}
         sets = {name: one for name, one in found.items() if one.family in tables}
         hidden = {name: one for name, one in found.items() if name not in sets}
         ours = tuple((family, *found.table.items()) for family, found in tables.items())
-        return _Seen(tables, sets, hidden, sizes, hash((ours, *sets.values())) & 0x7FFF_FFFF_FFFF_FFFF)
+        lent = tuple((name, one.families, one.odd) for name, one in leases.items())
+        digest = hash((ours, lent, *sets.values())) & 0x7FFF_FFFF_FFFF_FFFF
+        return _Seen(tables, sets, hidden, sizes, leases, digest)
 
     def _sizes(self) -> dict[str, int | None]:
-        return {header.name: header.count for header in self._ip_sets().headers()}
+        headers = self._ip_sets().headers()
+        return {header.name: header.count for header in headers if header.name not in LEASES}
 
     def _read(self, family: Family) -> Saved:
         return saved(self._programs[family].save())
@@ -181,9 +199,11 @@ class IptablesBackend:
             raise Refusal(message, reason="foreign_chain")
         tables = {family: found.table for family, found in seen.tables.items()}
         if self._ipset:
-            return decode(tables, seen.sets)
+            read = decode(tables, seen.sets, seen.leases)
+            odd = [name for name, one in seen.leases.items() if one.odd]
+            return replace(read, flags=read.flags | {f"foreign lease {odd[0]}"}) if read and odd else read
         found = plain.decode(tables)
-        if not seen.sets:
+        if not seen.sets and not seen.leases:
             return found
         return replace(found or Ruleset(), flags=frozenset({"ip sets"}))
 
@@ -191,8 +211,7 @@ class IptablesBackend:
         if ruleset is None:
             return {family: dict.fromkeys(BUILT_IN, ()) for family in Family}
         try:
-            tables = encode(ruleset)
-            return tables if self._ipset else plain.expand(tables, ruleset.sets)
+            return encode(ruleset) if self._ipset else plain.expand(encode_plain(ruleset), ruleset.sets)
         except UnfitError as error:
             raise CommitRejected(str(error), errno=EINVAL) from error
 
@@ -209,11 +228,15 @@ class IptablesBackend:
             raise CommitConflict("the rules of iptables changed since they were read")
         if not self._ipset:
             self._write(seen.tables, tables)
-            if seen.sets:
+            if seen.sets or seen.leases:
                 self._ip_sets().retire(seen.sets, {})
+                self._leases(seen).destroy(seen.leases)
             return
+        if any(one.odd for one in seen.leases.values()):
+            seen = self._without_odd(seen)
         sets, after = self._ip_sets(), desired.sets if desired else {}
         beside = sets.prepare(seen.sets, after, rules_change=structural) if after else frozenset()
+        self._lend(desired, seen)
         if structural or beside:
             self._write(seen.tables, _renamed(tables, beside))
         if beside:
@@ -221,9 +244,37 @@ class IptablesBackend:
             self._write({family: self._read(family) for family in tables}, tables)
         if structural or beside or seen.sets.keys() - after.keys():
             sets.retire(seen.sets, after)
+        self._leases(seen).destroy(seen.leases.keys() - (desired.leases if desired else ()))
         if seen.hidden and desired is None:
             with suppress(CommitConflict):  # rules that nobody here can see may still name them
                 sets.retire(seen.hidden, {})
+
+    def _leases(self, seen: _Seen) -> IpsetLeases:
+        return IpsetLeases(self._ip_sets(), tuple(seen.tables))
+
+    def _lend(self, desired: Ruleset | None, seen: _Seen) -> None:
+        """Have the sets of leases stand that rules will ask; what no rule asks yet does not run."""
+        for lease in desired.leases if desired else ():
+            asked = all(fork(BUILT_IN[0], lease) in found.table for found in seen.tables.values())
+            if lease not in seen.leases:
+                self._leases(seen).make(lease)
+            elif not asked:
+                self._leases(seen).end(lease)
+
+    def _last(self, plan: "Plan") -> None:
+        """Arm and end leases, each at one moment. Raises CommitConflict where one is gone."""
+        for change in plan.changes:
+            match change:
+                case Arm(lease, seconds):
+                    IpsetLeases(self._ip_sets(), self._held()).arm(lease, seconds)
+                case Disarm(lease):
+                    IpsetLeases(self._ip_sets(), self._held()).end(lease)
+
+    def _without_odd(self, seen: _Seen) -> _Seen:
+        """What somebody made of a lease is out of the rules, and gone."""
+        self._write(seen.tables, {family: without_lease(one.table) for family, one in seen.tables.items()})
+        self._leases(seen).destroy(seen.leases)
+        return replace(seen, tables={family: self._read(family) for family in seen.tables}, leases={})
 
     def _write(self, before: "Mapping[Family, Saved]", after: "Mapping[Family, Table]") -> None:
         """Every family; when the second cannot be written, the first is made what it was."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .iptables_line import MARK, counted, read, specification, written
-from .iptables_names import ABOUT, BUILT_IN, is_ours, model_of
+from .iptables_names import ABOUT, BUILT_IN, LENT, is_ours, judges, lent, model_of
 from .iptables_rules import UnfitError, place_of
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def saved(text: str) -> Saved:
             others += 1
             unmarked |= {name, _target(rule)}
     table = {name: _trimmed(lines) if name in BUILT_IN else tuple(lines) for name, lines in chains.items()}
-    owned = any(table.get(ABOUT, ()))
+    owned = any(any(table.get(name, ())) for name in (ABOUT, *(lent(ABOUT, lease) for lease in LENT)))
     strangers = frozenset() if owned else frozenset(unmarked & chains.keys() - set(BUILT_IN))
     return Saved(table, counters, strangers, others)
 
@@ -140,5 +140,5 @@ def packets(found: Saved) -> "Iterator[tuple[tuple[str, str], int]]":
     """Packets by chain and rule of the Ruleset; several of one rule come one by one."""
     for (chain, line), (number, _) in found.counters.items():
         model = model_of(chain)
-        if model and chain not in BUILT_IN:
+        if model and judges(chain):
             yield (model, line.comment), number

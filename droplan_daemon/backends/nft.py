@@ -46,6 +46,7 @@ class NftBackend:
     """The kernel of this network namespace. Blocking; for one thread at a time."""
 
     name = "nftables"
+    has_leases = True
 
     def __init__(self, table: str = TABLE, deadline: float = 5.0) -> None:
         self._table = table

@@ -24,7 +24,7 @@ from droplan_daemon.model.plan import Arm, Plan
 from droplan_daemon.model.ruleset import Foreign
 from droplan_daemon.policy.lease import LONGEST, Composed, compose, split
 
-from .kernels import all_backends
+from .kernels import all_backends, in_its_form
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,17 +55,18 @@ def standing() -> Standing:
     for one in all_backends():
         seen = one.observe()
         if seen.ruleset is not None:
-            return Standing(one, seen, split(seen.ruleset))
+            backend, seen = in_its_form(one, seen)
+            return Standing(backend, seen, split(seen.ruleset))
         one.close()
     raise Refusal("nothing of droplan's is enforced here; start with: droplan once", reason="not_enforced")
 
 
 def require_leases(backend: "Backend") -> None:
     """Look that this backend has leases. Raises KernelUnsupported."""
-    if backend.name != "nftables":
+    if not backend.has_leases:
         message = (
-            "rules by iptables cannot be held for a while: try and pause need nftables; "
-            'what a change would do says: droplan plan (or set [firewall] backend = "nftables")'
+            "rules of iptables without ip sets cannot be held for a while: try and pause need ip sets or "
+            "nftables; what a change would do says: droplan plan (or set firewall.ipset = true)"
         )
         raise KernelUnsupported(message, feature="leases")
 
@@ -78,7 +79,7 @@ def hold(backend: "Backend", made: "Callable[[Ruleset | None], Ruleset]", lease:
     for _ in range(_ATTEMPTS):
         seen = backend.observe()
         base = split(seen.ruleset).base
-        _require_ours(base)
+        _require_ours(base, backend)
         whole = compose(base, made(base), lease)
         plan = Plan((*diff(seen.ruleset, whole).changes, Arm(lease, seconds)))
         with suppress(CommitConflict, CommitUnknown, CommitUnsent):
@@ -116,10 +117,11 @@ def release(lease: str, *, running: bool = True) -> bool:
     return False
 
 
-def _require_ours(base: "Ruleset | None") -> None:
+def _require_ours(base: "Ruleset | None", backend: "Backend") -> None:
     """What somebody else wrote into the table cannot be written again beside a trial."""
     rules = (rule for chain in base.chains.values() for rule in chain.rules) if base else ()
-    if any(isinstance(match, Foreign) for rule in rules for match in rule.matches):
+    unlike = bool(base and base.flags) and backend.name == "iptables"  # it has no flags but for what is odd
+    if unlike or any(isinstance(match, Foreign) for rule in rules for match in rule.matches):
         message = "somebody else changed droplan's rules; have them put right first: droplan once"
         raise Refusal(message, reason="tampered")
 

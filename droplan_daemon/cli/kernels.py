@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from droplan_daemon.backends.choice import Choice
     from droplan_daemon.backends.iptables import IptablesBackend
     from droplan_daemon.backends.nft import NftBackend
-    from droplan_daemon.effects import Backend
+    from droplan_daemon.effects import Backend, Observation
     from droplan_daemon.model.ruleset import Ruleset
 
 _FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
@@ -204,6 +204,18 @@ def all_backends() -> "Iterator[NftBackend | IptablesBackend]":
 
     yield NftBackend()
     yield from _of_iptables(None)
+
+
+def in_its_form(backend: "Backend", seen: "Observation") -> "tuple[Backend, Observation]":
+    """The same, for rules of iptables without ip sets by a Backend that reads them so."""
+    variant = getattr(backend, "variant", None)
+    if variant is None or not (seen.ruleset and seen.ruleset.flags):
+        return backend, seen
+    from droplan_daemon.backends.iptables import IptablesBackend
+
+    other = IptablesBackend(variant, ipset=False)
+    found = other.observe()
+    return (other, found) if found.ruleset and not found.ruleset.flags else (backend, seen)
 
 
 def _others(chosen: "Choice") -> "Iterator[NftBackend | IptablesBackend]":

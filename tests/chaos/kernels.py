@@ -44,6 +44,10 @@ class Moody:
     def name(self) -> str:
         return self.inner.name
 
+    @property
+    def has_leases(self) -> bool:
+        return self.inner.has_leases
+
     def fit(self, ruleset: Ruleset) -> Ruleset:
         return self.inner.fit(ruleset)
 
@@ -94,6 +98,7 @@ class RealKernel:
     """The kernel of a namespace, with a socket for us and another one for the stranger."""
 
     name = "nftables"
+    has_leases = True
 
     def __init__(self, namespace: "Namespace") -> None:
         self._call: Callable[..., object] = namespace.call
