@@ -14,7 +14,7 @@ from droplan_daemon.errors import CommitUnknown
 from droplan_daemon.model.addresses import Family
 
 from .choice import VARIANTS, rules_of_others
-from .iptables_names import ABOUT
+from .iptables_names import ABOUT, LENT, lent
 from .iptables_program import Program, where
 
 _RESTORED = (
@@ -82,4 +82,5 @@ def own_variant() -> str:
 
 def variants_in_use() -> tuple[str, ...]:
     """The variants in which there are chains of ours."""
-    return tuple(variant for variant, text in dumps().items() if f"\n:{ABOUT} " in text)
+    names = (ABOUT, *(lent(ABOUT, lease) for lease in LENT))
+    return tuple(v for v, text in dumps().items() if any(f"\n:{name} " in text for name in names))

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 def encode(ruleset: Ruleset) -> "dict[Family, Table]":
     """The tables, with a lease or without. Raises UnfitError."""
     both = split(ruleset)
+    if ruleset == Ruleset(leases=ruleset.leases) and ruleset.leases:  # what a crash left
+        return {family: dict.fromkeys(BUILT_IN, ()) for family in Family}
     if both.trial is None or not both.trial.chains:  # a lease that no rule asks for
         return iptables_encode.encode(replace(ruleset, leases=frozenset()))
     if compose(both.base, both.trial, both.lease) != ruleset:

@@ -14,13 +14,14 @@ _COUNTERS = re.compile(r"^\[\d+:\d+\] |(?<=\S) \[\d+:\d+\]$")
 _VOLATILE = re.compile(r" (?:timeout|packets|bytes|initval) (?:0x)?[0-9a-f]+(?= |$)")
 _MATCHED = re.compile(r"--(?:match|add|del|map)-set (?:\"([^\"]+)\"|(\S+))")
 _DECLARED = re.compile(
-    r":(droplan-(?:about|peers(?:-public)?(?:-fwd)?|out(?:-public)?"
-    r"|(?:pub)?(?:in|fwd|out)-(?:rest|[0-9a-f]{12}|(?:tcp|udp)(?:-nat)?(?:-\d+)?))) "
+    r":(droplan-[ts]?(?:about|peers(?:-public)?(?:-fwd)?|out(?:-public)?"
+    r"|(?:pub)?(?:in|fwd|out)-(?:rest|[0-9a-f]{12}|(?:tcp|udp)(?:-nat)?(?:-\d+)?))"
+    r"|droplan-[ts](?:input|forward|output)(?:-on)?) "
 )
 _MARKED = re.compile(r"-A (\S+) .*--comment \"droplan \d+ ")
 _LEADS = re.compile(r" -[jg] (\S+)")
 _OUR_SETS = re.compile(r"(?:create|add) d[pn]-")
-_ABOUT = "droplan-about"
+_ABOUT = frozenset({"droplan-about", "droplan-tabout", "droplan-sabout"})
 _SETS_LINE = re.compile(r"(?:create|add) (\S+) \S.*")
 
 
@@ -103,7 +104,7 @@ def without_ours(rules: str) -> str:
         rule.split(" ", 2)[1] for _, rule in lines if rule.startswith("-A ") and not _MARKED.match(rule)
     }
     ours = {found[1] for line, _ in lines if (found := _DECLARED.match(line))} - others
-    if _ABOUT not in marked & ours:
+    if not _ABOUT & marked & ours:
         return rules
     return "".join(line for line, rule in lines if not _belongs(rule, ours))
 

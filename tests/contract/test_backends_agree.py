@@ -14,9 +14,10 @@ from droplan_daemon.backends.nft import NftBackend
 from droplan_daemon.diff import diff
 from droplan_daemon.errors import CommitRejected
 from droplan_daemon.model.addresses import Family
-from droplan_daemon.model.plan import AddElements, AddEntries, DeleteSet, Plan, RemoveElements
+from droplan_daemon.model.plan import AddElements, AddEntries, Arm, DeleteSet, Disarm, Plan, RemoveElements
 from droplan_daemon.model.ruleset import Chain, PortMap, ruleset
 from droplan_daemon.policy.compile import compile_ruleset
+from droplan_daemon.policy.lease import LEASES, compose
 from tests.kernel.variants import EACH_IPTABLES, IPTABLES
 from tests.strategies import LASTING, Step, plan_of, steps
 from tests.worlds import fleets, hosts, own, policies
@@ -113,25 +114,40 @@ _compiled = st.builds(
     lambda policy, fleet, host: compile_ruleset(policy, fleet, host, own(fleet)), policies(), fleets(), hosts
 )
 _policy_steps: st.SearchStrategy[Step] = st.one_of(_compiled, _nonsense, _nonsense, st.none())
+_leases = st.sampled_from(LEASES)
+_armed = st.one_of(st.builds(Arm, _leases, st.sampled_from(LASTING)), st.builds(Disarm, _leases))
+_lasting_steps: st.SearchStrategy[Step] = st.one_of(
+    st.builds(compose, st.none() | _compiled, _compiled, _leases),
+    _policy_steps,
+    _armed.map(lambda change: Plan((change,))),
+    _armed.map(lambda change: Plan((change,))),
+)
 
 
 @pytest.mark.kernel
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", EACH_IPTABLES)
 def test_random_walks_over_iptables_end_alike(namespace: "Namespace", name: str) -> None:
-    """Model and iptables hold the same after each step, or refuse it with the same errno and Change."""
-    kernel = namespace.call(IPTABLES[name], 5.0)
+    """Model and iptables hold the same after each step, or refuse it with the same errno and Change.
+
+    With ip sets there are leases, and those that run are the fake's.
+    """
+    kernel, fake = namespace.call(IPTABLES[name], 5.0), FakeBackend()
+    kinds = _lasting_steps if kernel.has_leases else _policy_steps
     namespace.call(kernel.commit, plan_of(None, None), namespace.call(kernel.generation))
 
     @settings(max_examples=WALKS // 50)
-    @given(st.lists(_policy_steps, min_size=5, max_size=5))
+    @given(st.lists(kinds, min_size=5, max_size=5))
     def walk(path: list[Step]) -> None:
-        current = namespace.call(kernel.observe).ruleset
+        current = fake.observe().ruleset
         for step in path:
             plan = plan_of(step, current)
             expected, current = _model(plan, current)
+            assert expected == _outcome(fake, plan)
             assert expected == namespace.call(_outcome, kernel, plan)
-            assert current == namespace.call(kernel.observe).ruleset
+            seen = namespace.call(kernel.observe)
+            assert current == seen.ruleset
+            assert _lasting(fake.observe()) == _lasting(seen)
 
     walk()
     namespace.call(kernel.close)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from droplan_daemon.backends.fake import FakeBackend
+from droplan_daemon.backends.iptables import IptablesBackend
 from droplan_daemon.checkpoint import StateFiles
 from droplan_daemon.cli import holding, trying
 from droplan_daemon.errors import CommitRejected, KernelUnsupported
@@ -65,16 +66,11 @@ def test_what_cannot_be_held_is_not_on_trial(tmp_path: Path) -> None:
     assert kernel.observe().ruleset is None
 
 
-class Iptables(FakeBackend):
-    """A backend without leases."""
-
-    name = "iptables"
-
-
-def test_iptables_has_no_leases() -> None:
+def test_without_ip_sets_iptables_has_no_leases() -> None:
     """One sentence says so, and what to do instead."""
-    with pytest.raises(KernelUnsupported, match="try and pause need nftables"):
-        holding.require_leases(Iptables())
+    with pytest.raises(KernelUnsupported, match="try and pause need ip sets or nftables"):
+        holding.require_leases(IptablesBackend(ipset=False))
+    holding.require_leases(IptablesBackend())
     holding.require_leases(FakeBackend())
 
 
