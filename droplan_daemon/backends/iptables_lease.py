@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from droplan_daemon.model.addresses import Family
 from droplan_daemon.model.ruleset import Ruleset
-from droplan_daemon.policy.lease import compose, split
+from droplan_daemon.policy.lease import Composed, compose, split
 
 from . import iptables_encode
 from .ipset_lease import lease_set
@@ -40,7 +40,7 @@ def encode(ruleset: Ruleset) -> "dict[Family, Table]":
         return {family: dict.fromkeys(BUILT_IN, ()) for family in Family}
     if both.trial is None or not both.trial.chains:  # a lease that no rule asks for
         return iptables_encode.encode(replace(ruleset, leases=frozenset()))
-    if compose(both.base, both.trial, both.lease) != ruleset:
+    if not _is_composed(ruleset, both):
         raise UnfitError("iptables holds what is tried only as droplan composes it")
     trial = iptables_encode.encode(both.trial)
     nothing: Table = dict.fromkeys(BUILT_IN, ())
@@ -48,6 +48,13 @@ def encode(ruleset: Ruleset) -> "dict[Family, Table]":
     if base.keys() != trial.keys():
         raise UnfitError("a family that is left out only while a lease runs")
     return {family: _forked(base[family], trial[family], both.lease, family) for family in base}
+
+
+def _is_composed(ruleset: Ruleset, both: Composed) -> bool:
+    try:
+        return compose(both.base, both.trial or Ruleset(), both.lease) == ruleset
+    except ValueError:
+        return False
 
 
 def _forked(base: "Table", trial: "Table", lease: str, family: Family) -> "Table":

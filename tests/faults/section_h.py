@@ -39,7 +39,10 @@ SECTION = Section(
         Fault(
             "H4",
             fault="The lease ends late",
-            happens="The kernel's own clock ends it, at most a second after its time.",
+            happens=(
+                "The kernel's own clock ends it, at most a second after its time; with iptables it is the "
+                "timeout of an ip set."
+            ),
             shows="`try.expired`, `pause.ended`",
         ),
         Fault(
