@@ -188,6 +188,8 @@ def test_sets_of_another_kind_are_not_believed(kernel: Kernel, made: str) -> Non
     )
     kernel.become(WHOLE)
     assert (WHOLE, {}) == (kernel.holds(), kernel.observation().leases)
+    kernel.commit(Plan((Arm(TRIAL, 600.0),)))
+    assert {TRIAL} == kernel.observation().leases.keys()
 
 
 def test_what_was_armed_before_the_rules_came_does_not_run(kernel: Kernel) -> None:
