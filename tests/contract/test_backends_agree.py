@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.conftest import Namespace
 
 STEPS = 10
-WALKS = 5_000 if os.environ.get("DROPLAN_TEST_FULL") else 500
+WALKS = 5_000 if os.environ.get("DROPLAN_TEST_FULL") else 250
 
 
 def _outcome(backend: "FakeBackend | NftBackend | IptablesBackend", plan: Plan) -> object:
@@ -136,7 +136,7 @@ def test_random_walks_over_iptables_end_alike(namespace: "Namespace", name: str)
     kinds = _lasting_steps if kernel.has_leases else _policy_steps
     namespace.call(kernel.commit, plan_of(None, None), namespace.call(kernel.generation))
 
-    @settings(max_examples=WALKS // 50)
+    @settings(max_examples=WALKS // 25)
     @given(st.lists(kinds, min_size=5, max_size=5))
     def walk(path: list[Step]) -> None:
         current = fake.observe().ruleset

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kernel
 
 FULL = bool(os.environ.get("DROPLAN_TEST_FULL"))
-WHOLE, SMALL = (20, 80) if FULL else (2, 8)
+WHOLE, SMALL = (20, 80) if FULL else (1, 3)
 """How often: with `droplan try` in a terminal and a daemon beside it, and with the kernel's part alone."""
 
 LATEST = 1.0
