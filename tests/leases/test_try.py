@@ -241,6 +241,7 @@ def test_a_reload_of_what_is_on_trial_is_refused(machine: "Machine", street: "St
     street.open()
 
 
+@pytest.mark.full
 def test_the_end_is_noticed_while_the_api_is_away(machine: "Machine", street: "Street") -> None:
     """Nobody answers: the trial goes on all the same, ends all the same, and is cleaned up."""
     running = machine.start()

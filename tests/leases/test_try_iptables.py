@@ -191,6 +191,7 @@ def test_the_kernel_ends_a_lease_in_time(
     assert max(late) <= LATEST
 
 
+@pytest.mark.full
 @pytest.mark.fault("H3")
 @pytest.mark.timeout(1200)
 def test_killed_at_any_moment(tabled: Tabled, street: Street) -> None:
